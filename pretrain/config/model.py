@@ -1,0 +1,121 @@
+"""What a model is made of. Presets of the published sizes lie in configs/models/."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pretrain.config.section import Section
+from pretrain.config.units import Count
+
+
+class Bands(Section):
+    """Alternating dense and locally banded attention (Brown et al. 2020, section 2.1; Child et al. 2019)."""
+
+    every: int = Field(2, ge=1)
+    """Every n-th layer is banded, counting from the second (2: dense, banded, dense, banded ...)."""
+    width: Count = Field(256, ge=1)
+    """Tokens that a position of a banded layer sees, itself included."""
+
+
+class Model(Section):
+    """A decoder-only transformer. The defaults are GPT-3's: learned positions, pre-LayerNorm, GELU, tied embeddings."""
+
+    preset: str | None = None
+    """Name of a file in configs/models/ (or a path) whose fields these override."""
+    layers: int = Field(ge=1)
+    """Transformer blocks."""
+    d_model: int = Field(ge=1)
+    """Width of the residual stream."""
+    heads: int = Field(ge=1)
+    """Attention heads; must divide d_model unless d_head is given."""
+    kv_heads: int | None = Field(None, ge=1)
+    """Key and value heads (grouped-query attention, Ainslie et al. 2023); must divide heads. Default: heads."""
+    d_head: int | None = Field(None, ge=1)
+    """Width of one head. Default: d_model / heads."""
+    d_ff: int | None = Field(None, ge=1)
+    """Width inside the MLP. Default: 4 x d_model; for swiglu 8/3 x d_model rounded up to a multiple of 256."""
+    context: Count = Field(ge=1)
+    """Longest sequence in tokens; with learned positions the size of their table."""
+    vocab_size: Count | None = Field(None, ge=2)
+    """Tokens in the vocabulary. Default: the tokenizer's."""
+    vocab_multiple: int = Field(128, ge=1)
+    """The embedding has vocab_size rounded up to this multiple; the added logits are masked."""
+    positions: Literal["learned", "rope", "none"] = "learned"
+    """learned: GPT-2 and 3. rope: rotary embedding (Su et al. 2021) as LLaMA lays it out."""
+    rope_theta: float = Field(10_000.0, gt=0)
+    """Base of the rotary frequencies."""
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    """Normalisation before attention, before the MLP and before the head."""
+    norm_epsilon: float = Field(1e-5, gt=0)
+    """Added to the variance inside the normalisation."""
+    activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu_tanh"
+    """gelu_tanh: GPT-2's approximation. swiglu: LLaMA's gated MLP (Shazeer 2020)."""
+    bias: bool = True
+    """Biases in the linear layers and in LayerNorm."""
+    tied_embeddings: bool = True
+    """The head uses the token embedding's weight."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on embeddings, attention weights and residual branches."""
+    bands: Bands | None = None
+    """Locally banded attention in some layers; none: all layers dense."""
+    attention: Literal["auto", "plain", "sdpa", "flash", "flex"] = "auto"
+    """Attention kernel. auto: the fastest that this device and mask allow. plain: written out, for reading and testing."""
+    init_std: float = Field(0.02, gt=0)
+    """Standard deviation of initial weights; residual projections get init_std / sqrt(2 x layers) (Radford et al. 2019)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.d_head is None and self.d_model % self.heads:
+            near = _nearest_divisor(self.d_model, self.heads)
+            raise ValueError(
+                f"heads ({self.heads}) must divide d_model ({self.d_model})"
+                f"; fix: heads: {near}, or give d_head ({self.d_model // self.heads} or any)"
+            )
+        if self.kv_heads and self.heads % self.kv_heads:
+            near = _nearest_divisor(self.heads, self.kv_heads)
+            raise ValueError(f"kv_heads ({self.kv_heads}) must divide heads ({self.heads}); fix: kv_heads: {near}")
+        if self.positions == "rope" and self.head_width % 2:
+            raise ValueError(
+                f"rope needs an even d_head, this is {self.head_width}; fix: d_head: {self.head_width + 1}"
+            )
+        return self
+
+    @property
+    def head_width(self) -> int:
+        """D, the width of one head."""
+        return self.d_head or self.d_model // self.heads
+
+    @property
+    def key_heads(self) -> int:
+        """Key and value heads, the default filled in."""
+        return self.kv_heads or self.heads
+
+    @property
+    def mlp_width(self) -> int:
+        """d_ff, the default filled in (Touvron et al. 2023, section 2.2 for swiglu)."""
+        if self.d_ff:
+            return self.d_ff
+        return 4 * self.d_model if self.activation != "swiglu" else -(-8 * self.d_model // 3 // 256) * 256
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the vocabulary size; the run fills it in from the tokenizer. Raises ValueError before that."""
+        if self.vocab_size is None:
+            raise ValueError("model.vocab_size is not known yet: it comes from the tokenizer")
+        return self.vocab_size
+
+    @property
+    def padded_vocabulary(self) -> int:
+        """Rows of the embedding: vocab_size rounded up to vocab_multiple. Does not depend on any layout."""
+        return -(-self.vocabulary // self.vocab_multiple) * self.vocab_multiple
+
+    def band_of(self, layer: int) -> int | None:
+        """Tokens that `layer` (from 0) sees, or None when it is dense."""
+        banded = self.bands is not None and layer % self.bands.every == self.bands.every - 1
+        return self.bands.width if banded and self.bands else None
+
+
+def _nearest_divisor(whole: int, near: int) -> int:
+    return min((n for n in range(1, whole + 1) if whole % n == 0), key=lambda n: (abs(n - near), n))

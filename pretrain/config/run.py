@@ -1,0 +1,247 @@
+"""The schema of a run: everything that one YAML says, typed, with a doc line under each field."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from pretrain.config.model import Model
+from pretrain.config.section import Section
+from pretrain.config.units import Bytes, Count, Every, Size, Tokens
+
+
+def _weight(value: object) -> Decimal:
+    try:
+        weight = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError("must be a number, such as 60 or 0.6") from None
+    if not weight.is_finite() or weight < 0:
+        raise ValueError("must not be negative")
+    return weight
+
+
+Weight = Annotated[
+    Decimal,
+    BeforeValidator(_weight),
+    PlainSerializer(lambda weight: float(weight) if weight % 1 else int(weight)),
+    WithJsonSchema({"type": "number", "minimum": 0}),
+]
+"""A share of training tokens, kept as the decimal that was written so that apportionment is exact."""
+
+Mixture = dict[str, Weight]
+
+
+class Train(Section):
+    """How long, from which seed, and when to look at the validation loss."""
+
+    tokens: Tokens = Field(ge=1)
+    """The run ends with the first step at which this many tokens have been seen."""
+    seed: int = Field(1234, ge=0, lt=2**63)
+    """Seed of initial weights, data order and dropout."""
+    validate_every: Every | None = None
+    """How often the validation loss is computed; it always is at the end. None: only at the end."""
+    validation_tokens: Tokens = Field(1_000_000, ge=1)
+    """Validation tokens per source, from the start of its validation split."""
+    ngram_baselines: bool = False
+    """Count unigrams and bigrams on the tokens of this run and print their validation loss: lines to beat."""
+
+
+class WeightStage(Section):
+    """From a point of the run on, another mixture."""
+
+    from_tokens: Tokens = Field(ge=0)
+    """The first token that is drawn with this mixture; whole samples."""
+    mixture: Mixture
+    """Share of training tokens per source; normalised."""
+
+
+class SkippedWindow(Section):
+    """Samples of the order that are never served, such as those around a loss spike."""
+
+    first_sample: int = Field(ge=0)
+    """Index in the order, as metrics.jsonl shows it."""
+    samples: int = Field(ge=1)
+    """How many to leave out."""
+
+
+class Data(Section):
+    """Which tokens are served, in which shares."""
+
+    manifest: str
+    """Path of the manifest.json that `pretrain corpus prepare` wrote."""
+    sequence_length: Count | None = Field(None, ge=1)
+    """T, tokens that a sample predicts. Default: model.context."""
+    mixture: Mixture | None = None
+    """Share of training tokens per source (normalised). Default: the weights of the manifest."""
+    stages: tuple[WeightStage, ...] = ()
+    """Later mixtures, in order."""
+    skip: tuple[SkippedWindow, ...] = ()
+    """Windows of the order that are left out."""
+    document_mask: bool = False
+    """Keep attention and positions inside each document; its first token is then predicted by nothing."""
+    prefetch: int = Field(4, ge=0)
+    """Micro-batches read ahead in the background; 0 reads in the foreground. Never changes the order."""
+
+
+class Ramp(Section):
+    """Batch ramp (Brown et al. 2020, Appendix B): small batches first, equal increments."""
+
+    start: Size
+    """The first global batch."""
+    increment: Size | None = None
+    """Added at each step of the ramp. Default: start."""
+    tokens: Tokens = Field(ge=1)
+    """The full batch is reached after about this many tokens."""
+
+
+class Batch(Section):
+    """Samples per optimizer step."""
+
+    global_batch_size: Size
+    """Samples (or tokens: `0.5Mi`, `524288 tokens`) per optimizer step, over all processes."""
+    micro_batch_size: int = Field(1, ge=1)
+    """Samples per forward pass of one data-parallel rank. Never changes the loss."""
+    ramp: Ramp | None = None
+    """Smaller batches at the start."""
+
+
+class Optimizer(Section):
+    """AdamW (Loshchilov & Hutter 2019). The defaults are GPT-3's (Brown et al. 2020, Appendix B)."""
+
+    name: Literal["adamw"] = "adamw"
+    """The algorithm."""
+    learning_rate: float = Field(gt=0)
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the moments."""
+    epsilon: float = Field(1e-8, gt=0)
+    """Added to the denominator."""
+    weight_decay: float = Field(0.1, ge=0)
+    """Decoupled; on matrices and embeddings, not on biases and norms."""
+    clip: float = Field(1.0, ge=0)
+    """Largest global gradient norm; 0 does not clip."""
+
+
+class Schedule(Section):
+    """Learning rate against tokens."""
+
+    name: Literal["cosine", "constant"] = "cosine"
+    """cosine: to min_ratio of the peak (Loshchilov & Hutter 2017). constant: the peak after warm-up."""
+    warmup: Tokens = Field(0, ge=0)
+    """Linear from 0 to the peak over this many tokens."""
+    decay: Tokens | None = Field(None, ge=1)
+    """Tokens at which the decay ends; flat after. Default: train.tokens."""
+    min_ratio: float = Field(0.1, ge=0, le=1)
+    """Final learning rate / peak."""
+
+
+class Precision(Section):
+    """Number formats."""
+
+    compute: Literal["fp32", "bf16"] = "bf16"
+    """Of weights and activations in forward and backward; master weights, optimizer and loss are fp32."""
+
+
+class Parallel(Section):
+    """How the run is laid over processes. Never changes the loss."""
+
+    zero: Literal[0, 1, 2, 3] = 1
+    """ZeRO stage over the data axis (Rajbhandari et al. 2020)."""
+
+
+class Checkpoint(Section):
+    """When to save and what to keep."""
+
+    every: Every | None = None
+    """How often to save; the end of the run and a signal always save. None: only then."""
+    keep_last: int = Field(3, ge=1)
+    """The newest checkpoints that are kept."""
+    keep_every: Every | None = None
+    """Of older checkpoints, the first at or after each multiple of this (steps or tokens) is kept for good."""
+
+
+class WandB(Section):
+    """Weights & Biases. The API key comes from `wandb login`, never from here."""
+
+    mode: Literal["online", "offline", "disabled"] = "disabled"
+    """offline: records in the run directory, for `wandb sync` and `wandb leet`."""
+    project: str = "pretrain"
+    """Project name."""
+    entity: str | None = None
+    """Team or user."""
+    group: str | None = None
+    """Group of runs."""
+    tags: tuple[str, ...] = ()
+    """Tags of the run."""
+
+
+class Monitoring(Section):
+    """Where metrics go. metrics.jsonl is always written."""
+
+    log_every: int = Field(1, ge=1)
+    """Steps between two rows of the training metrics."""
+    terminal: Literal["auto", "rich", "plain", "none"] = "auto"
+    """auto: a live view on a terminal, plain lines elsewhere."""
+    tensorboard: bool = True
+    """Write tensorboard/ in the run directory."""
+    wandb: WandB = WandB()
+    """Weights & Biases."""
+    peak_tflops: float | None = Field(None, gt=0)
+    """Peak of one device for MFU, in 1e12 FLOP/s. Default: a table by GPU name; on a CPU a measured matmul."""
+
+
+class Run(Section):
+    """One training run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the run and its directory."""
+    directory: str | None = None
+    """Run directory. Default: runs/<name>."""
+    train: Train
+    """Length, seed, validation."""
+    model: Model
+    """The transformer: a preset's name, or its fields."""
+    data: Data
+    """The corpus and its mixture."""
+    tokenizer: str | None = None
+    """Tokenizer directory; must be the manifest's. Default: the manifest's own copy."""
+    batch: Batch
+    """Samples per step."""
+    optimizer: Optimizer
+    """Update rule."""
+    schedule: Schedule = Schedule()
+    """Learning rate against tokens."""
+    precision: Precision = Precision()
+    """Number formats."""
+    parallel: Parallel = Parallel()
+    """Layout over processes."""
+    checkpoint: Checkpoint = Checkpoint()
+    """Saving."""
+    monitoring: Monitoring = Monitoring()
+    """Metrics."""
+    deepspeed: dict[str, Any] = {}
+    """Added to the derived DeepSpeed JSON; may not contradict it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.sequence_length > self.model.context:
+            raise ValueError(
+                f"data.sequence_length ({self.sequence_length}) must not exceed model.context ({self.model.context})"
+                f"; fix: data.sequence_length: {self.model.context}"
+            )
+        return self
+
+    @property
+    def sequence_length(self) -> int:
+        """T, tokens that a sample predicts."""
+        return self.data.sequence_length or self.model.context
+
+    @property
+    def run_directory(self) -> str:
+        """Where the run lives."""
+        return self.directory or f"runs/{self.name}"
+
+
+__all__ = ["Batch", "Bytes", "Checkpoint", "Data", "Mixture", "Model", "Run", "Train"]

@@ -1,0 +1,86 @@
+"""The base of every part of a configuration: frozen, typed, unknown keys refused, a doc line under each field."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pretrain.config.errors import ConfigError, Problem, nearest
+
+
+class Section(BaseModel):
+    """A part of a configuration. Subclasses document each field with a string under it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=False,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        protected_namespaces=(),
+    )
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], where: str = "") -> Self:
+        """Build from plain YAML data. Raises ConfigError with every problem; `where` prefixes the field names."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(_problems(cls, error, where)) from None
+
+    def plain(self) -> dict[str, Any]:
+        """The section as YAML and JSON can hold it."""
+        return self.model_dump(mode="json")
+
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change when any field does."""
+        return fingerprint(self.plain())
+
+
+def fingerprint(plain: object) -> str:
+    """Sixteen hex digits of the canonical JSON of plain data."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def _problems(cls: type[BaseModel], error: ValidationError, where: str) -> list[Problem]:
+    return [_problem(cls, dict(item), where) for item in error.errors(include_url=False)]
+
+
+def _problem(cls: type[BaseModel], item: dict[str, Any], where: str) -> Problem:
+    location = [str(part) for part in item["loc"] if not str(part).startswith(("function-", "tagged-"))]
+    field = ".".join(([where] if where else []) + location) or "the configuration"
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(cls, location[:-1])
+        guess = nearest(location[-1], known)
+        fix = f"did you mean {guess!r}?" if guess else f"known keys: {', '.join(sorted(known)) or 'none'}"
+        return Problem(field, item["input"], f"unknown key {location[-1]!r}", fix)
+    if item["type"] == "missing":
+        return Problem(field, None, "is required", f"add {location[-1]!r} to the YAML")
+    rule = str(item["msg"]).removeprefix("Value error, ")
+    rule, _, fix = rule.partition("; fix: ")
+    return Problem(field, item["input"], rule, fix or "give a value that satisfies the rule")
+
+
+def _keys_at(cls: type[BaseModel], location: list[str]) -> set[str]:
+    """The keys that the section found by walking `location` down from `cls` accepts."""
+    current: Any = cls
+    for part in location:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            continue  # a list index or a union branch
+        current = _section_in(field.annotation) or current
+    return set(current.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section inside `Section | None`, `list[Section]`, `dict[str, Section]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if found := _section_in(inner):
+            return found
+    return None

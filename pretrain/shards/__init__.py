@@ -1,0 +1,1 @@
+"""The format of tokens on disk, written by the corpus room and read by the data room."""
