@@ -1,5 +1,7 @@
 """Packaging of pretrain. Ranges say what should work; constraints.txt pins what is tested."""
 
+from pathlib import Path
+
 from setuptools import find_namespace_packages, setup
 
 REQUIRES = [
@@ -34,7 +36,7 @@ setup(
     name="pretrain",
     version="0.1.0",
     description="Text in, a GPT-3-style language model out: from a laptop CPU to a thousand GPUs with one YAML",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

@@ -61,9 +61,9 @@ class Model(Section):
     bands: Bands | None = None
     """Locally banded attention in some layers; none: all layers dense."""
     attention: Literal["auto", "plain", "sdpa", "flash", "flex"] = "auto"
-    """Attention kernel. auto: the fastest that this device and mask allow. plain: written out, for reading and testing."""
+    """Kernel. auto: the fastest that this device and mask allow. plain: written out, for reading and testing."""
     init_std: float = Field(0.02, gt=0)
-    """Standard deviation of initial weights; residual projections get init_std / sqrt(2 x layers) (Radford et al. 2019)."""
+    """Standard deviation of initial weights; residual projections have it / sqrt(2 x layers) (Radford et al. 2019)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -221,7 +221,7 @@ class Run(Section):
     """Saving."""
     monitoring: Monitoring = Monitoring()
     """Metrics."""
-    deepspeed: dict[str, Any] = {}
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
     """Added to the derived DeepSpeed JSON; may not contradict it."""
 
     @model_validator(mode="after")

@@ -76,7 +76,7 @@ class BatchSize(BaseModel):
         if isinstance(value, dict | BatchSize):
             return value
         text = str(value).strip().lower()
-        in_tokens = text.endswith(("token", "tokens")) or re.search(r"[a-z]$", text) and "sample" not in text
+        in_tokens = text.endswith(("token", "tokens")) or (re.search(r"[a-z]$", text) and "sample" not in text)
         unit = "tokens" if in_tokens else "samples"
         amount = parse_count(value, unit)
         if amount < 1:

@@ -84,7 +84,7 @@ class Manifest:
     """The resolved recipe that made it."""
     code_version: str
     format_version: int = FORMAT_VERSION
-    directory: Path = field(default=Path("."), compare=False)
+    directory: Path = field(default=Path(), compare=False)
 
     def save(self, path: Path) -> None:
         """Write atomically: a reader sees the old file, the new one, or none."""
@@ -157,7 +157,7 @@ def _check_sizes(manifest: Manifest) -> None:
 
 def _check_size(path: Path, expected: int) -> None:
     try:
-        size = os.stat(path).st_size
+        size = path.stat().st_size
     except FileNotFoundError:
         size = -1
     if size != expected:
