@@ -1,0 +1,1 @@
+"""The transformer: a list of layers in plain PyTorch. Knows nothing of processes."""

@@ -83,6 +83,8 @@ class Manifest:
     recipe: dict[str, Any]
     """The resolved recipe that made it."""
     code_version: str
+    prepared_from: str = ""
+    """Sixteen hex digits over recipe, inputs and tokenizer: `corpus prepare` does nothing while they are the same."""
     format_version: int = FORMAT_VERSION
     directory: Path = field(default=Path(), compare=False)
 

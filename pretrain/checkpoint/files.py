@@ -1,0 +1,121 @@
+"""Checkpoint directories: written beside, checksummed, renamed; whole or invisible.
+
+checkpoints/
+    step-00000100/          a whole checkpoint
+        state.json          where the run stood
+        files.json          every other file with its size and SHA-256
+        run.yaml  tokenizer/  rng-00000.pt  engine/ (DeepSpeed's files)
+    step-00000200.tmp/      being written, or left by a crash
+    latest                  name of the newest, moved last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file of a checkpoint, relative to it."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def name_of(step: int) -> str:
+    """Directory name of the checkpoint after `step` steps."""
+    return f"step-{step:08d}"
+
+
+def step_of(checkpoint: Path) -> int:
+    """Steps that a checkpoint directory's name tells."""
+    match = _NAME.fullmatch(checkpoint.name)
+    if match is None:
+        raise ValueError(f"{checkpoint} is not named like a checkpoint")
+    return int(match[1])
+
+
+def list_checkpoints(directory: Path) -> list[Path]:
+    """Committed checkpoints in `directory`, newest first. They may still be damaged: see `damage`."""
+    found = [
+        path for path in directory.glob("step-*") if _NAME.fullmatch(path.name) and (path / "files.json").is_file()
+    ]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def record(path: Path, root: Path) -> FileRecord:
+    """Size and SHA-256 of a file, after making sure it is on disk."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+        return FileRecord(str(path.relative_to(root)), os.fstat(file.fileno()).st_size, digest)
+
+
+def commit(temporary: Path, records: Iterable[FileRecord]) -> Path:
+    """Make a fully written `step-N.tmp` visible as `step-N` and move `latest`. Returns its path."""
+    final = temporary.with_suffix("")
+    rows = {entry.path: {"bytes": entry.bytes, "sha256": entry.sha256} for entry in records}
+    write_durably(temporary / "files.json", orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    for folder in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
+        _sync_directory(folder)
+    if final.exists():
+        shutil.rmtree(final)  # a damaged one of the same step, passed over at the start
+    os.replace(temporary, final)
+    _sync_directory(final.parent)
+    write_durably(final.parent / "latest.tmp", final.name.encode())
+    os.replace(final.parent / "latest.tmp", final.parent / "latest")
+    _sync_directory(final.parent)
+    return final
+
+
+def damage(checkpoint: Path, part: int = 0, parts: int = 1) -> str | None:
+    """What is wrong with a committed checkpoint, or None when every file is as it was written.
+
+    With `parts` ranks each checks every parts-th file.
+    """
+    try:
+        rows = orjson.loads((checkpoint / "files.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        return f"files.json cannot be read: {error}"
+    for name, expected in list(sorted(rows.items()))[part::parts]:
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if (size := path.stat().st_size) != expected["bytes"]:
+            return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
+        if record(path, checkpoint).sha256 != expected["sha256"]:
+            return f"{name} was altered: its SHA-256 is not the one it was written with"
+    return None
+
+
+def clean(directory: Path) -> None:
+    """Remove what an interrupted save left behind."""
+    for path in directory.glob("step-*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a small file and wait until it is on disk."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""state.json: where a run stood, in plain text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pretrain.config.errors import ConfigError, Problem
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """All that a run needs to go on, besides model, optimizer and random numbers."""
+
+    run_id: str
+    """Of the run that wrote it; a run loads only its own checkpoints."""
+    step: int
+    """Optimizer steps done."""
+    samples: int
+    """Samples served; with the plan the whole state of the data."""
+    tokens: int
+    """Tokens predicted."""
+    order_hash: str
+    """Running hash of every sample served."""
+    plan: dict[str, Any]
+    """The data plan."""
+    plan_fingerprint: str
+    manifest_fingerprint: str
+    tokenizer_fingerprint: str
+    model_fingerprint: str
+    layout: dict[str, Any]
+    """Processes, ZeRO stage and number format that the engine's files are written for."""
+    format_version: int = FORMAT_VERSION
+
+    def encode(self) -> bytes:
+        """As it stands in the file."""
+        return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2)
+
+
+def read_state(checkpoint: Path) -> TrainState:
+    """The state of a checkpoint. Raises ConfigError when it is of another format."""
+    try:
+        plain = orjson.loads((checkpoint / "state.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        fix = "give a directory such as runs/x/checkpoints/step-00000100"
+        raise ConfigError.of("checkpoint", str(checkpoint), f"must be a checkpoint ({error})", fix) from None
+    if plain.get("format_version") != FORMAT_VERSION or set(plain) != {field.name for field in fields(TrainState)}:
+        rule = f"has format {plain.get('format_version')}, this version reads {FORMAT_VERSION}"
+        raise ConfigError.of("checkpoint", str(checkpoint), rule, "use the version of pretrain that wrote it")
+    return TrainState(**plain)
+
+
+def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
+    """Refuse to go on from a checkpoint of another run, model, corpus, plan or layout. Raises ConfigError."""
+    fix = "give this run another name, or restore what it started with (run.yaml inside the checkpoint)"
+    rules = {
+        "run_id": "was written by another run",
+        "model_fingerprint": "is of another model",
+        "tokenizer_fingerprint": "was trained with another tokenizer",
+        "manifest_fingerprint": "was trained on another corpus",
+        "plan_fingerprint": "has another data plan (batch size, ramp, mixture, seed or skipped windows)",
+    }
+    problems = [
+        Problem(f"checkpoint {checkpoint.name} {field}", getattr(saved, field), rule, fix)
+        for field, rule in rules.items()
+        if getattr(saved, field) != getattr(now, field)
+    ]
+    if saved.layout != now.layout:
+        changes = ", ".join(
+            f"{k}: {v} -> {now.layout.get(k)}" for k, v in saved.layout.items() if now.layout.get(k) != v
+        )
+        rule = "was written for another layout; going on needs the same processes, ZeRO stage and number format"
+        problems.append(Problem(f"checkpoint {checkpoint.name} layout", changes, rule, f"start it with {saved.layout}"))
+    if problems:
+        raise ConfigError(problems)

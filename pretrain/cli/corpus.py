@@ -1,0 +1,63 @@
+"""`pretrain corpus prepare | show | verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+ManifestPath = Annotated[Path, typer.Argument(help="manifest.json of a prepared corpus, or its directory.")]
+
+
+@app.command()
+def prepare(
+    recipe: Annotated[str, typer.Argument(help="RECIPE.yaml, or the name of one in configs/data/.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides such as shard_size=50M.")] = None,
+) -> None:
+    """Make shards and a manifest from a recipe; does nothing when they are up to date, goes on when it was killed."""
+    from pretrain.config.corpus import Corpus
+    from pretrain.config.load import find, load_yaml
+    from pretrain.corpus.prepare import prepare as prepare_corpus
+    from pretrain.corpus.progress import Reporter
+
+    prepare_corpus(Corpus.parse(load_yaml(find(recipe, "data"), overrides or [])), Reporter())
+
+
+@app.command()
+def show(
+    manifest: ManifestPath,
+    tokens: Annotated[
+        str | None, typer.Option(help="Length of a run, such as 300B: adds the epochs of each source.")
+    ] = None,
+) -> None:
+    """Documents, tokens, bytes and shares of each source, and what every stage dropped."""
+    from pretrain.config.units import parse_count
+    from pretrain.corpus.show import print_manifest
+    from pretrain.shards.manifest import load_manifest
+
+    try:
+        length = None if tokens is None else parse_count(tokens, "tokens")
+    except ValueError as error:
+        raise typer.BadParameter(f"--tokens {error}") from None
+    print_manifest(load_manifest(_manifest(manifest)), length)
+
+
+@app.command()
+def verify(manifest: ManifestPath) -> None:
+    """Recompute every size and checksum; names the damaged files and exits with 1 when there are any."""
+    from pretrain.corpus.progress import Reporter
+    from pretrain.corpus.verify import verify as verify_corpus
+
+    damaged = verify_corpus(_manifest(manifest), Reporter())
+    for problem in damaged:
+        print(problem)
+    if damaged:
+        raise typer.Exit(1)
+    print("every file is as the manifest says")
+
+
+def _manifest(path: Path) -> Path:
+    return path / "manifest.json" if path.is_dir() else path

@@ -1,0 +1,35 @@
+"""The `pretrain` command. Each command lies in its own file and imports what is heavy only when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pretrain.cli import config, corpus, generate, tokenizer, train
+from pretrain.config.errors import ConfigError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Text in, a GPT-3-style language model out.",
+)
+app.add_typer(config.app, name="config", help="Check, show and describe run configurations.")
+app.add_typer(tokenizer.app, name="tokenizer", help="Train and look at tokenizers.")
+app.add_typer(corpus.app, name="corpus", help="Turn documents into shards and a manifest.")
+app.command("train")(train.train)
+app.command("generate")(generate.generate)
+
+
+def main() -> None:
+    """Run the command line; bad input is printed as field, value, rule, fix, with exit code 2."""
+    try:
+        app()
+    except ConfigError as error:
+        print(f"pretrain: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

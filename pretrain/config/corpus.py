@@ -1,0 +1,180 @@
+"""The schema of a corpus recipe: which documents, through which stages, into which shards."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from pretrain.config.run import Weight
+from pretrain.config.section import Section, fingerprint
+from pretrain.config.units import Bytes, Count, Tokens
+
+Kind = Literal["jsonl", "parquet", "text", "huggingface", "installed-docs"]
+Collection = Literal["stdlib-docs", "package-docs", "package-descriptions", "language-reference"]
+OF_KIND = {
+    "paths": ("jsonl", "parquet", "text"),
+    "text_field": ("jsonl", "parquet", "huggingface"),
+    "id_field": ("jsonl", "parquet", "huggingface"),
+    "separator": ("text",),
+    "dataset": ("huggingface",),
+    "config": ("huggingface",),
+    "split": ("huggingface",),
+    "revision": ("huggingface",),
+    "streaming": ("huggingface",),
+    "collection": ("installed-docs",),
+    "packages": ("installed-docs",),
+}
+"""Fields that only some kinds of source have."""
+REQUIRED = {
+    "jsonl": "paths",
+    "parquet": "paths",
+    "text": "paths",
+    "huggingface": "dataset",
+    "installed-docs": "collection",
+}
+
+
+def _share(value: object) -> Decimal:
+    text = str(value).strip()
+    try:
+        share = Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except InvalidOperation:
+        raise ValueError("must be a share such as 0.5% or 0.005") from None
+    if not 0 <= share < 1:
+        raise ValueError("must be at least 0 and less than 1 (100%)")
+    return share
+
+
+Share = Annotated[
+    Decimal,
+    BeforeValidator(_share),
+    PlainSerializer(str),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["0.5%", "0.005"]}),
+]
+
+
+class TokenizerTraining(Section):
+    """Train a byte-level BPE on the training documents of this corpus."""
+
+    vocab_size: Count = Field(ge=512)
+    """Entries: 256 bytes, merges, <|endoftext|>."""
+    sample: Bytes = Field(200_000_000, ge=1)
+    """Bytes of text to learn from, chosen by hash; held in memory."""
+
+
+class CorpusTokenizer(Section):
+    """The tokenizer: an existing one (`tokenizer: PATH`), or one that is trained."""
+
+    path: str | None = None
+    """Directory of a trained tokenizer: ours, Hugging Face's, or GPT-2's vocab.json and merges.txt."""
+    train: TokenizerTraining | None = None
+    """Train one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.path is None) == (self.train is None):
+            raise ValueError("needs either a path or train; fix: write `tokenizer: PATH` or `tokenizer: {train: ...}`")
+        return self
+
+
+class CorpusSource(Section):
+    """One source of documents."""
+
+    kind: Kind
+    """jsonl: a JSON object a line (.jsonl, .gz, .zst). parquet: a row a document. text: a file a document.
+    huggingface: a data set of the hub or on disk. installed-docs: prose that comes with Python and this package."""
+    weight: Weight
+    """Default share of training tokens (normalised over the sources)."""
+    paths: tuple[str, ...] = ()
+    """Files or globs, relative to the working directory; read in sorted order."""
+    text_field: str = "text"
+    """Field or column that holds the text."""
+    id_field: str | None = None
+    """Field or column that names the document; goes into the sidecar."""
+    separator: str | None = None
+    """Splits a text file into documents, such as "<|endoftext|>". None: the whole file is one."""
+    dataset: str | None = None
+    """Hub name, or a folder: one that save_to_disk wrote, or data files that load_dataset understands."""
+    config: str | None = None
+    """Configuration of the data set."""
+    split: str = "train"
+    """Split of the data set."""
+    revision: str | None = None
+    """Git revision of the data set. Name one: the hub's main branch moves."""
+    streaming: bool = False
+    """Read from the hub without storing the data set here."""
+    collection: Collection | None = None
+    """Which installed prose."""
+    packages: tuple[str, ...] = ("numpy", "torch", "transformers")
+    """Import names whose docstrings are read, in this order; missing ones are refused."""
+    minimum_bytes: Bytes = Field(1, ge=1)
+    """Shorter documents are dropped."""
+    maximum_documents: Count | None = Field(None, ge=1)
+    """Read no more than this many valid documents."""
+    maximum_bytes: Bytes | None = Field(None, ge=1)
+    """Stop reading at this many bytes of text."""
+    on_error: Literal["refuse", "count"] = "refuse"
+    """What a record that cannot be read does: stops everything, or is left out and counted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_path(cls, value: object) -> object:
+        if isinstance(value, dict):
+            return {k: (v,) if k in ("paths", "packages") and isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _of_kind(self) -> Self:
+        needed = REQUIRED[self.kind]
+        if not getattr(self, needed):
+            raise ValueError(f"a source of kind {self.kind} needs {needed}; fix: add `{needed}:`")
+        for name in sorted(self.model_fields_set & set(OF_KIND)):
+            if self.kind not in OF_KIND[name]:
+                kinds = ", ".join(OF_KIND[name])
+                raise ValueError(f"{name} is for sources of kind {kinds}, this is {self.kind}; fix: remove {name}")
+        return self
+
+
+class Corpus(Section):
+    """A recipe: `pretrain corpus prepare RECIPE.yaml` makes the corpus."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the corpus and its directory."""
+    directory: str | None = None
+    """Where it goes. Default: corpora/<name>."""
+    tokenizer: CorpusTokenizer
+    """An existing tokenizer or one to train."""
+    sources: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], CorpusSource] = Field(min_length=1)
+    """Name -> source. Of equal documents the first, in this order, is kept."""
+    validation: Share = Decimal("0.005")
+    """Share of documents held out, chosen by hash of the text; at least one a source. 0 holds none out."""
+    deduplicate: bool = True
+    """Drop documents whose text is exactly that of an earlier one, in any source."""
+    append_end_of_text: bool = True
+    """Every document ends with the tokenizer's end-of-text."""
+    order: Literal["hash", "file"] = "hash"
+    """hash: neighbours in a shard are unrelated. file: documents stay in the order of the files."""
+    shard_size: Tokens = Field(100_000_000, ge=1000)
+    """About how many tokens a shard holds; more when a source would need over 1,000 shards."""
+    workers: int | None = Field(None, ge=1)
+    """Processes. Default: the CPUs of this machine. Never changes the result."""
+
+    @property
+    def corpus_directory(self) -> str:
+        """Where the corpus lives."""
+        return self.directory or f"corpora/{self.name}"
+
+    def content(self) -> dict[str, Any]:
+        """The plain recipe without what cannot change the tokens: where it is written and by how many processes."""
+        return {key: value for key, value in self.plain().items() if key not in ("name", "directory", "workers")}
+
+    def content_fingerprint(self) -> str:
+        """Sixteen hex digits that change when the tokens could."""
+        return fingerprint(self.content())

@@ -1,0 +1,89 @@
+"""Parameters and arithmetic of a model, from its configuration alone. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pretrain.config.model import Model
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters by part. The vocabulary is the true one; the rows that pad it are counted apart."""
+
+    embedding: int
+    """V x C token embedding; also the head when tied."""
+    positions: int
+    """Learned positions, context x C."""
+    blocks: int
+    """Attention, MLP and norms of all blocks."""
+    final_norm: int
+    """The norm before the head."""
+    head: int
+    """V x C of an untied head; 0 when tied."""
+    padding: int
+    """Rows that round the vocabulary up, in the embedding and in an untied head."""
+
+    @property
+    def total(self) -> int:
+        """As papers count: without padding."""
+        return self.embedding + self.positions + self.blocks + self.final_norm + self.head
+
+    @property
+    def stored(self) -> int:
+        """As memory and checkpoints hold them: with padding."""
+        return self.total + self.padding
+
+    @property
+    def non_embedding(self) -> int:
+        """N of Kaplan et al. 2020: without token embedding, positions and untied head."""
+        return self.blocks + self.final_norm
+
+
+def parameter_count(model: Model) -> ParameterCount:
+    """Parameters of each part. Raises ValueError while vocab_size is unknown."""
+    width, vocabulary = model.d_model, model.vocabulary
+    tables = 1 if model.tied_embeddings else 2
+    return ParameterCount(
+        embedding=vocabulary * width,
+        positions=model.context * width if model.positions == "learned" else 0,
+        blocks=model.layers * (block_matrices(model) + _block_vectors(model)),
+        final_norm=_norm(model),
+        head=0 if model.tied_embeddings else vocabulary * width,
+        padding=tables * (model.padded_vocabulary - vocabulary) * width,
+    )
+
+
+def block_matrices(model: Model) -> int:
+    """Entries of the weight matrices of one block."""
+    width, heads = model.d_model, model.heads * model.head_width
+    attention = width * _qkv_rows(model) + heads * width
+    return attention + (3 if model.activation == "swiglu" else 2) * width * model.mlp_width
+
+
+def _block_vectors(model: Model) -> int:
+    """Biases and norms of one block."""
+    mlp_rows = (2 if model.activation == "swiglu" else 1) * model.mlp_width
+    biases = _qkv_rows(model) + model.d_model + mlp_rows + model.d_model
+    return 2 * _norm(model) + (biases if model.bias else 0)
+
+
+def _qkv_rows(model: Model) -> int:
+    return (model.heads + 2 * model.key_heads) * model.head_width
+
+
+def _norm(model: Model) -> int:
+    return model.d_model * (2 if model.norm == "layernorm" and model.bias else 1)
+
+
+def flops_per_token(model: Model, sequence_length: int) -> int:
+    """Floating-point operations that training on one token needs, forward and backward, for MFU.
+
+    6 per entry of a weight matrix, the head once and lookups not at all, plus 12 x H x D x T per layer for attention
+    (Chowdhery et al. 2022, appendix B). Attention is counted whole, as Megatron-LM does: not halved because it is
+    causal, and not cut at documents. A banded layer counts min(T, width). The true vocabulary counts, not the padded
+    one: padding does no useful work.
+    """
+    matrices = model.layers * block_matrices(model) + model.vocabulary * model.d_model
+    seen = sum(min(sequence_length, model.band_of(layer) or sequence_length) for layer in range(model.layers))
+    return 6 * matrices + 12 * model.heads * model.head_width * seen

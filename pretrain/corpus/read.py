@@ -1,0 +1,96 @@
+"""Stage 1, a task a unit: read records, leave out broken and short ones, write the rest as runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from pretrain.config.corpus import CorpusSource
+from pretrain.config.errors import ConfigError
+from pretrain.corpus.document import Broken, Record, Unit
+from pretrain.corpus.sources import read_unit
+from pretrain.corpus.spill import RunWriter
+from pretrain.shards.files import write_atomically
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """What one process needs to read a unit."""
+
+    name: str
+    """Of the source."""
+    source: CorpusSource
+    unit: Unit
+    directory: str
+    """Where the runs of this unit go; beside it `.json` records that the unit is done."""
+    sort: bool
+
+
+@dataclass
+class UnitResult:
+    """What a unit held. Counts are documents, sizes bytes of text (of the raw record when it is broken)."""
+
+    index: int
+    runs: list[str]
+    broken: int = 0
+    broken_bytes: int = 0
+    short: int = 0
+    short_bytes: int = 0
+    documents: int = 0
+    bytes: int = 0
+
+
+def done(task: ReadTask) -> UnitResult | None:
+    """The result of a unit that an earlier call finished."""
+    path = Path(task.directory + ".json")
+    return UnitResult(**orjson.loads(path.read_bytes())) if path.is_file() else None
+
+
+def run(task: ReadTask) -> UnitResult:
+    """Read a unit. Raises ConfigError for a broken record when the source refuses them."""
+    result = UnitResult(task.unit.index, [])
+    writer = RunWriter(Path(task.directory), task.sort)
+    for record in read_unit(task.source, task.unit):
+        _take(task, record, result, writer)
+        if _full(task.source, result):
+            break
+    writer.flush()
+    result.runs = writer.runs
+    write_atomically(Path(task.directory + ".json"), orjson.dumps(asdict(result)))
+    return result
+
+
+def _take(task: ReadTask, record: Record, result: UnitResult, writer: RunWriter) -> None:
+    if isinstance(record, Broken):
+        _count_broken(task, record, result)
+        return
+    try:
+        encoded = record.text.encode()
+    except UnicodeEncodeError:
+        broken = Broken(record.file, record.record, "holds a lone surrogate, which is not Unicode text", 0)
+        _count_broken(task, broken, result)
+        return
+    if len(encoded) < task.source.minimum_bytes:
+        result.short += 1
+        result.short_bytes += len(encoded)
+        return
+    result.documents += 1
+    result.bytes += len(encoded)
+    writer.add(record, encoded)
+
+
+def _count_broken(task: ReadTask, broken: Broken, result: UnitResult) -> None:
+    if task.source.on_error == "refuse":
+        where = f"{broken.file}, record {broken.record:,}"
+        fix = f"correct the record, or set sources.{task.name}.on_error: count to leave such records out"
+        raise ConfigError.of(f"sources.{task.name}", where, broken.reason, fix)
+    result.broken += 1
+    result.broken_bytes += broken.bytes
+
+
+def _full(source: CorpusSource, result: UnitResult) -> bool:
+    """Whether this unit alone reaches the limits of the source; `select` cuts exactly."""
+    documents, size = source.maximum_documents, source.maximum_bytes
+    return (documents is not None and result.documents >= documents) or (size is not None and result.bytes >= size)

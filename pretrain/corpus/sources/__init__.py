@@ -1,0 +1,35 @@
+"""The kinds of sources. Each module offers `units(source)` and `read(source, unit)`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+from pretrain.config.corpus import CorpusSource
+from pretrain.corpus.document import Record, Unit
+
+MODULES = {
+    "jsonl": "jsonl",
+    "parquet": "parquet",
+    "text": "text",
+    "huggingface": "huggingface",
+    "installed-docs": "installed",
+}
+
+
+def find_units(source: CorpusSource) -> list[Unit]:
+    """The units of a source in order. Raises ConfigError when a path or data set is not there."""
+    units: list[Unit] = _module(source).units(source)
+    return units
+
+
+def read_unit(source: CorpusSource, unit: Unit) -> Iterator[Record]:
+    """Documents and broken records of a unit, in order. Raises ConfigError when the input cannot be read on."""
+    records: Iterator[Record] = _module(source).read(source, unit)
+    return records
+
+
+def _module(source: CorpusSource) -> Any:
+    # Imported when used: `datasets` alone takes a second.
+    return importlib.import_module(f"{__name__}.{MODULES[source.kind]}")

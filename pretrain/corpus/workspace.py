@@ -1,0 +1,96 @@
+"""The directory of a corpus while it is prepared: one process at a time, finished parts kept, nothing ever mixed.
+
+corpora/<name>/manifest.json      appears last; until then an older one stays valid with its own data
+corpora/<name>/tokenizer/         the tokenizer of manifest.json
+corpora/<name>/data-<key>/        shards; the key is over recipe, inputs and tokenizer, so two recipes never share a folder
+corpora/<name>/.prepare/          work in progress: runs, a small record of every finished unit and shard; removed at the end
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pretrain.config.errors import ConfigError
+from pretrain.shards.files import sync_directory, write_atomically
+from pretrain.shards.manifest import Manifest, load_manifest
+
+
+class Workspace:
+    """Paths and bookkeeping of one preparation, identified by its key."""
+
+    def __init__(self, directory: Path, key: str) -> None:
+        self.directory = directory
+        self.key = key
+        self.work = directory / ".prepare"
+        self.manifest = directory / "manifest.json"
+        self.tokenizer = directory / "tokenizer"
+        self.new_tokenizer = self.work / "tokenizer"
+
+    def finished(self) -> bool:
+        """Whether the manifest is of this key and its files have their sizes."""
+        try:
+            return load_manifest(self.manifest).prepared_from == self.key
+        except ConfigError:
+            return False
+
+    def other_manifest(self) -> bool:
+        """Whether a manifest of another key, or damaged, stands here."""
+        return self.manifest.is_file() and not self.finished()
+
+    def open(self) -> bool:
+        """Get ready. True when an earlier call with the same key left work to go on with."""
+        record = self.work / "key"
+        going_on = record.is_file() and record.read_text() == self.key
+        if not going_on:
+            shutil.rmtree(self.work, ignore_errors=True)
+            write_atomically(record, self.key.encode())
+        return going_on
+
+    def unit_directory(self, source: str, unit: int) -> Path:
+        """Where the runs of a unit go."""
+        return self.work / "read" / source / f"unit-{unit:06}"
+
+    def shard_path(self, source: str, split: str, index: int) -> str:
+        """Path of a shard without suffix, relative to the manifest."""
+        return f"data-{self.key}/{source}/{split}-{index:05}"
+
+    def shard_record(self, source: str, split: str, index: int) -> Path:
+        """The file that records a finished shard."""
+        return self.work / "shards" / f"{source}-{split}-{index:05}.json"
+
+    def finish(self, manifest: Manifest) -> None:
+        """Put tokenizer and manifest in place, then remove what is no longer needed.
+
+        The old manifest goes first: at every moment there is the old corpus, the new one, or no manifest.
+        """
+        self.manifest.unlink(missing_ok=True)
+        shutil.rmtree(self.tokenizer, ignore_errors=True)
+        shutil.copytree(self.new_tokenizer, self.tokenizer)
+        manifest.save(self.manifest)
+        sync_directory(self.directory)
+        for old in self.directory.glob("data-*"):
+            if old.name != f"data-{self.key}":
+                shutil.rmtree(old)
+        shutil.rmtree(self.work)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory: a second preparation is refused. The lock goes with the process, however it ends."""
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        rule = "is being prepared by another process"
+        raise ConfigError.of("directory", str(directory), rule, "wait for it, or give another directory") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,39 @@
+"""What a model is fed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Tokens = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples of one micro-batch on one rank. B samples, T tokens to predict each."""
+
+    tokens: Tokens
+    """[B, T+1] token ids; inputs are [:, :-1], what they predict is [:, 1:]."""
+    source: npt.NDArray[np.int64]
+    """[B] index of each sample's source."""
+    document: npt.NDArray[np.int32] | None
+    """[B, T] number of the document each input belongs to, counted inside the sample; None: no document mask."""
+    is_target: npt.NDArray[np.bool_]
+    """[B, T] whether what input t predicts counts; not across the end of a document when documents are masked."""
+
+    @property
+    def target_tokens(self) -> int:
+        """Tokens whose loss counts."""
+        return int(self.is_target.sum())
+
+
+def make_batch(tokens: Tokens, source: npt.NDArray[np.int64], document_end: int | None = None) -> Batch:
+    """A batch of tokens [B, T+1]; with `document_end`, the end-of-text id, documents are told apart."""
+    if document_end is None:
+        return Batch(tokens, source, None, np.ones((len(tokens), tokens.shape[1] - 1), dtype=np.bool_))
+    ends = tokens[:, :-1] == document_end
+    document = np.zeros(ends.shape, dtype=np.int32)
+    np.cumsum(ends[:, :-1], axis=1, out=document[:, 1:])  # the end-of-text token belongs to the document it ends
+    return Batch(tokens, source, document, ~ends)

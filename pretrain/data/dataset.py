@@ -1,0 +1,76 @@
+"""A corpus opened for training: any sample of the order, any step's batch, on any rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from pretrain.config.errors import ConfigError, Problem, nearest
+from pretrain.config.run import Run
+from pretrain.data.batch import Batch, make_batch
+from pretrain.data.order import Order, Places
+from pretrain.data.plan import DataPlan, make_plan
+from pretrain.data.stream import Files, TokenStream
+from pretrain.shards.manifest import Manifest
+
+
+class Corpus:
+    """The splits of a manifest as token streams of a given sequence length. Opening reads no tokens and no index."""
+
+    def __init__(self, manifest: Manifest, sequence_length: int, document_mask: bool = False) -> None:
+        if document_mask and not manifest.appends_end_of_text:
+            rule = "needs a corpus whose documents end with end-of-text"
+            raise ConfigError.of("data.document_mask", True, rule, "prepare the corpus with append_end_of_text: true")
+        self.manifest = manifest
+        self.sequence_length = sequence_length
+        self.sources = tuple(manifest.sources)
+        self._document_end = manifest.tokenizer.end_of_text if document_mask else None
+        self._files = Files()
+        self.train = self._streams("train")
+        self.validation = self._streams("validation")
+
+    def read(self, streams: Sequence[TokenStream], places: Places) -> Batch:
+        """The samples at `places` [B] of `streams` (train or validation)."""
+        raw = np.empty((len(places.source), self.sequence_length + 1), dtype=self.manifest.dtype)
+        for row, source, position in zip(raw, places.source.tolist(), places.position.tolist(), strict=True):
+            streams[source].read_into(position, row)
+        return make_batch(raw.astype(np.int32), places.source, self._document_end)
+
+    def plan(self, run: Run) -> DataPlan:
+        """The run's data plan over this corpus. Raises ConfigError for unknown or empty sources in a mixture."""
+        default = {name: Decimal(source.weight) for name, source in self.manifest.sources.items()}
+        problems = list(self._mixture_problems(run, default))
+        if problems:
+            raise ConfigError(problems)
+        return make_plan(run, self.sources, default)
+
+    def order(self, plan: DataPlan) -> Order:
+        """The order of training samples that the plan gives."""
+        return Order(plan, [stream.samples for stream in self.train])
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+    def _streams(self, split: str) -> list[TokenStream]:
+        manifest, length = self.manifest, self.sequence_length
+        return [
+            TokenStream(source.splits[split], manifest.directory, manifest.dtype, length, self._files)
+            for source in manifest.sources.values()
+        ]
+
+    def _mixture_problems(self, run: Run, default: dict[str, Decimal]) -> Iterator[Problem]:
+        stages = {f"data.stages.{n}.mixture": stage.mixture for n, stage in enumerate(run.data.stages)}
+        first = run.data.mixture if run.data.mixture is not None else default
+        samples = {name: stream.samples for name, stream in zip(self.sources, self.train, strict=True)}
+        for field, mixture in {"data.mixture": first, **stages}.items():
+            for name, weight in mixture.items():
+                if name not in samples:
+                    guess = nearest(name, self.sources)
+                    fix = f"did you mean {guess!r}?" if guess else f"sources: {', '.join(self.sources)}"
+                    yield Problem(f"{field}.{name}", weight, "must name a source of the corpus", fix)
+                elif weight and not samples[name]:
+                    rule = f"has no sample of {self.sequence_length} tokens"
+                    yield Problem(f"{field}.{name}", weight, rule, "give it weight 0, more text or shorter sequences")

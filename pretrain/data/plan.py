@@ -1,0 +1,127 @@
+"""The data plan: batch ramp, weight stages and skipped windows. With the manifest and the seed it fixes every batch.
+
+Pure functions of the step; stored and hashed in every checkpoint. World size and layout do not appear in it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pretrain.config.run import Mixture, Run
+from pretrain.config.section import fingerprint
+from pretrain.data.apportionment import whole_weights
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps of one batch size, from `first_step` until the next phase."""
+
+    first_step: int
+    first_sample: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One mixture, from sample `first_sample` of the order until the next stage. Weights are whole numbers."""
+
+    first_sample: int
+    weights: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Samples of the order that are never served."""
+
+    first_sample: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """What is served at each step."""
+
+    seed: int
+    sequence_length: int
+    sources: tuple[str, ...]
+    phases: tuple[Phase, ...]
+    stages: tuple[Stage, ...]
+    skipped: tuple[Window, ...] = ()
+
+    def batch(self, step: int) -> tuple[int, int]:
+        """(samples served before step `step`, samples of this step); steps count from 0."""
+        phase = self.phases[bisect_right(self.phases, step, key=lambda phase: phase.first_step) - 1]
+        return phase.first_sample + (step - phase.first_step) * phase.batch_size, phase.batch_size
+
+    def tokens_before(self, step: int) -> int:
+        """Tokens that the steps before `step` predict."""
+        return self.batch(step)[0] * self.sequence_length
+
+    def steps(self, tokens: int) -> int:
+        """The number of steps after which at least `tokens` tokens have been predicted."""
+        samples = -(-tokens // self.sequence_length)
+        phase = self.phases[bisect_right(self.phases, samples - 1, key=lambda phase: phase.first_sample) - 1]
+        return phase.first_step + -(-(samples - phase.first_sample) // phase.batch_size)
+
+    def order_index(self, served: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Index in the order of the n-th served sample [n]: the skipped windows are jumped over."""
+        index = served.copy()
+        for window in self.skipped:
+            index[index >= window.first_sample] += window.samples
+        return index
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    def fingerprint(self) -> str:
+        """Sixteen hex digits; equal plans serve equal batches from equal corpora."""
+        return fingerprint(self.plain())
+
+
+def make_plan(run: Run, sources: Sequence[str], default: Mixture) -> DataPlan:
+    """The plan of a run over a corpus with these sources; `default` is the corpus's own mixture.
+
+    Mixtures must name sources of the corpus; a source that a mixture leaves out has weight 0.
+    """
+    first = run.data.mixture if run.data.mixture is not None else default
+    stages = [Stage(0, _weights(first, sources))]
+    for stage in run.data.stages:
+        stages.append(Stage(stage.from_tokens // run.sequence_length, _weights(stage.mixture, sources)))
+    skipped = sorted((Window(w.first_sample, w.samples) for w in run.data.skip), key=lambda w: w.first_sample)
+    return DataPlan(
+        seed=run.train.seed,
+        sequence_length=run.sequence_length,
+        sources=tuple(sources),
+        phases=_phases(run),
+        stages=tuple(stages),
+        skipped=tuple(skipped),
+    )
+
+
+def _weights(mixture: Mixture, sources: Sequence[str]) -> tuple[int, ...]:
+    return whole_weights([mixture.get(source, Decimal(0)) for source in sources])
+
+
+def _phases(run: Run) -> tuple[Phase, ...]:
+    """The ramp gives every batch size below the full one an equal share of the ramp's tokens."""
+    length, ramp = run.sequence_length, run.batch.ramp
+    full = run.batch.global_batch_size.samples(length)
+    if ramp is None:
+        return (Phase(0, 0, full),)
+    start = ramp.start.samples(length)
+    sizes = range(start, full, (ramp.increment or ramp.start).samples(length))
+    phases, step, sample = [], 0, 0
+    for number, size in enumerate(sizes, start=1):
+        phases.append(Phase(step, sample, size))
+        until = ramp.tokens * number // (length * len(sizes))
+        steps = max(1, -(-(until - sample) // size))
+        step, sample = step + steps, sample + steps * size
+    return (*phases, Phase(step, sample, full))

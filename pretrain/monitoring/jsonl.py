@@ -1,0 +1,55 @@
+"""metrics.jsonl: one JSON object a line; the record that everything else can be made from again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pretrain.monitoring.metrics import Kind, Row
+
+
+class JsonLines:
+    """Appends to a file; each row is with the operating system before the next step, so a kill loses none."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "ab", buffering=0)
+
+    def write(self, kind: Kind, row: Row) -> None:
+        """Append {"kind": kind, **row}."""
+        self._file.write(orjson.dumps({"kind": kind, **row}) + b"\n")
+
+    def flush(self) -> None:
+        """Wait until the file is on disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError:
+                if line.endswith(b"\n"):
+                    raise
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Drop the rows after `step`: the run goes on from there and writes them again."""
+    kept = [orjson.dumps(row) for row in read_rows(path) if row["step"] <= step]
+    temporary = path.with_suffix(".jsonl.tmp")
+    with open(temporary, "wb") as file:
+        file.writelines(line + b"\n" for line in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

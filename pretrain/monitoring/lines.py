@@ -1,0 +1,74 @@
+"""Plain lines for logs and pipes."""
+
+from __future__ import annotations
+
+import time
+
+from pretrain.monitoring.metrics import Kind, Row
+
+FIRST_STEPS = 3
+"""Steps shown whatever the time, so that a log soon shows that training runs."""
+
+
+class PlainLines:
+    """A line for the first steps, then one every `seconds`; every validation and event."""
+
+    def __init__(self, total_tokens: int, seconds: float = 10.0) -> None:
+        self._total = total_tokens
+        self._seconds = seconds
+        self._shown = 0
+        self._last = 0.0
+
+    def write(self, kind: Kind, row: Row) -> None:
+        """Print the row, unless it is a training row that comes too soon."""
+        if kind == "train":
+            now = time.monotonic()
+            if self._shown >= FIRST_STEPS and now - self._last < self._seconds:
+                return
+            self._shown, self._last = self._shown + 1, now
+            print(train_line(row, self._total), flush=True)
+        elif kind == "event":
+            print(f"step {row['step']:>7,}  {row['message']}", flush=True)
+        else:
+            print(other_line(kind, row), flush=True)
+
+    def flush(self) -> None:
+        """Lines are flushed as they are printed."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def train_line(row: Row, total_tokens: int) -> str:
+    """One training row in one line."""
+    tokens, rate = int(row["tokens"]), float(row["tokens_per_second"])
+    left = (total_tokens - tokens) / rate if rate else 0.0
+    return (
+        f"step {row['step']:>7,}  {short(tokens)} tokens  loss {row['loss']:.4f}  grad norm {row['grad_norm']:.3f}  "
+        f"lr {row['learning_rate']:.2e}  {short(rate)} tokens/s  MFU {100 * float(row['mfu']):.1f}%  "
+        f"data wait {1000 * float(row['data_seconds']):.0f} ms  {clock(left)} left"
+    )
+
+
+def other_line(kind: Kind, row: Row) -> str:
+    """A validation or baseline row in one line."""
+    parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in ("step", "tokens")]
+    wanted = [part for part in parts if not part.startswith(("perplexity/", "bits_per_byte/"))]
+    return f"step {row['step']:>7,}  {kind}: " + "  ".join(wanted)
+
+
+def short(count: float) -> str:
+    """12.3k, 4.56M, 1.20B."""
+    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g}{unit}"
+    return f"{count:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """0:05, 1:02:03, 3d 04:05."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24}d {hours % 24:02d}:{minute:02d}"
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

@@ -1,0 +1,117 @@
+"""This process among the others: where its rank comes from, and the group they form."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from pretrain.config.errors import ConfigError
+
+TIMEOUT = timedelta(minutes=30)
+"""After which a collective that a rank never joined is an error."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a launcher put this process."""
+
+    rank: int
+    local_rank: int
+    size: int
+
+
+@dataclass(frozen=True)
+class World:
+    """All processes of a run, seen from one of them. Passed to what needs it, never global."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this rank writes files that belong to the whole run."""
+        return self.rank == 0
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """`tensor` summed over all ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true on any rank."""
+        return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def find_place(environment: Mapping[str, str]) -> Place:
+    """Rank and size from torchrun's or deepspeed's variables, from a bare `srun`, or of a process on its own.
+
+    Raises ConfigError when the variables are only partly there.
+    """
+    if "RANK" in environment or "WORLD_SIZE" in environment:
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    elif int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+        names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
+    else:
+        return Place(0, 0, 1)
+    missing = [name for name in names if name not in environment]
+    if missing:
+        fix = "start with torchrun, deepspeed or srun, or unset the others"
+        raise ConfigError.of("environment", missing, f"{', '.join(names)} must be set together", fix)
+    rank, local_rank, size = (int(environment[name]) for name in names)
+    return Place(rank, local_rank, size)
+
+
+def join_world() -> World:
+    """Form the process group: NCCL on GPUs, gloo on CPUs. Must come before anything imports deepspeed."""
+    place = find_place(os.environ)
+    device = _device(place.local_rank)
+    # DeepSpeed reads these three, whoever started the process.
+    os.environ.update(RANK=str(place.rank), LOCAL_RANK=str(place.local_rank), WORLD_SIZE=str(place.size))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if place.size == 1:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    else:
+        if "MASTER_ADDR" not in os.environ:
+            os.environ.update(_slurm_rendezvous(os.environ))
+        dist.init_process_group(backend, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
+    return World(place.rank, place.size, device)
+
+
+def leave_world() -> None:
+    """End the process group; without it a rank can abort at exit."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _device(local_rank: int) -> torch.device:
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    return torch.device("cpu")
+
+
+def _slurm_rendezvous(environment: Mapping[str, str]) -> dict[str, str]:
+    """The first node of the job, and a port that two jobs on it do not share. Never falls back to localhost."""
+    nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST")
+    if not nodes:
+        fix = "set MASTER_ADDR and MASTER_PORT, or start with torchrun"
+        raise ConfigError.of("environment", "MASTER_ADDR", "must name the first node", fix)
+    shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, timeout=60)
+    if shown.returncode:
+        raise ConfigError.of("environment", nodes, f"scontrol cannot expand it: {shown.stderr}", "set MASTER_ADDR")
+    port = 20000 + (int(environment["SLURM_JOB_ID"]) * 17 + int(environment.get("SLURM_RESTART_COUNT", "0"))) % 20000
+    return {"MASTER_ADDR": shown.stdout.split()[0], "MASTER_PORT": str(port)}

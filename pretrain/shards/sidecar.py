@@ -1,0 +1,76 @@
+"""Where each document of a shard came from: PREFIX.documents.parquet, one row a document in the order of the shard.
+
+Parquet because the columns repeat (a file name stands in millions of rows and costs bits as a dictionary code), one row group can
+be read without the others, and every data tool opens it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pretrain.config.errors import ConfigError
+from pretrain.shards.files import AtomicFile
+
+SUFFIX = ".documents.parquet"
+ROW_GROUP = 100_000
+SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),  # name in the recipe
+        ("file", pa.string()),  # path, or name of the data set
+        ("record", pa.int64()),  # number in the file, from 1; a line for JSONL
+        ("id", pa.string()),  # the document's own, when it has one
+        ("bytes", pa.int64()),  # UTF-8 bytes of text
+    ]
+)
+
+
+class SidecarWriter:
+    """Streams rows into PREFIX.documents.parquet, which appears whole at the end of the `with` block or not at all."""
+
+    def __init__(self, prefix: Path) -> None:
+        self._file = AtomicFile(prefix.with_name(prefix.name + SUFFIX))
+        self._writer = pq.ParquetWriter(self._file, SCHEMA, compression="zstd", use_dictionary=["source", "file"])
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def add(self, rows: pa.Table) -> None:
+        """Append rows with the columns of SCHEMA, in any order."""
+        self._writer.write_table(rows.select(SCHEMA.names).cast(SCHEMA), row_group_size=ROW_GROUP)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._writer.close()
+                self.files = {SUFFIX: self._file.commit()}
+        finally:
+            self._file.discard()
+
+
+def read_origin(prefix: str | Path, document: int) -> dict[str, Any]:
+    """Source, file, record, id and bytes of one document of a shard; reads one row group.
+
+    Raises ConfigError when the sidecar is missing or damaged, IndexError when there is no such document.
+    """
+    path = Path(f"{prefix}{SUFFIX}")
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        fix = "restore the file, or run `pretrain corpus prepare` again"
+        raise ConfigError.of("sidecar", str(path), f"cannot be read ({error})", fix) from None
+    with file:
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if 0 <= document < rows:
+                row: dict[str, Any] = file.read_row_group(group).slice(document, 1).to_pylist()[0]
+                return row
+            document -= rows
+    raise IndexError(document)

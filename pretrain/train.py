@@ -1,0 +1,61 @@
+"""The entry that every launcher starts: python -m pretrain.train RUN.yaml [key=value ...]"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from pretrain.config.constraints import check_run
+from pretrain.config.errors import ConfigError
+from pretrain.config.load import load_run
+from pretrain.data.tokenizer import with_vocabulary
+from pretrain.shards.manifest import load_manifest
+
+
+def train(path: str, overrides: Sequence[str] = ()) -> None:
+    """Train the run in `path`, or go on with it. Called in every process of the run.
+
+    Raises ConfigError, before any process group is formed, when the run, its data or its layout are wrong.
+    """
+    from pretrain.parallel.process import find_place, join_world, leave_world
+
+    place = find_place(os.environ)
+    run = load_run(path, overrides)
+    check_run(run, place.size)
+    manifest = load_manifest(run.data.manifest)
+    run = with_vocabulary(run, manifest)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    try:
+        world = join_world()
+        from pretrain.training.run import run_training  # imports deepspeed, which looks at what join_world arranged
+
+        run_training(run, manifest, world)
+    finally:
+        leave_world()
+
+
+def run_or_exit(path: str, overrides: Sequence[str] = ()) -> None:
+    """`train`; ends that need a person are printed without a traceback: exit code 2 for bad input, else 1."""
+    from pretrain.checkpoint.save import SaveError
+    from pretrain.training.step import DivergedError
+
+    try:
+        train(path, overrides)
+    except (ConfigError, DivergedError, SaveError) as error:
+        print(f"pretrain: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def main() -> None:
+    """Run from the command line."""
+    # deepspeed's launcher adds --local_rank unless told not to; the environment says the same
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--local_rank")]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.exit(__doc__)
+    run_or_exit(arguments[0], arguments[1:])
+
+
+if __name__ == "__main__":
+    main()

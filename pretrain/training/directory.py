@@ -1,0 +1,81 @@
+"""The run directory: one run at a time lives in it, and all that it leaves behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pretrain.config.errors import ConfigError
+from pretrain.config.run import Run
+
+
+class RunDirectory:
+    """Paths in runs/<name>/ and the id that the run keeps for life."""
+
+    def __init__(self, run: Run) -> None:
+        self.path = Path(run.run_directory)
+        self.checkpoints = self.path / "checkpoints"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process. The lock goes with the process, however it ends.
+
+        Raises ConfigError when another process holds it or the directory cannot be made.
+        """
+        try:
+            for folder in (self.path, self.checkpoints, self.path / "logs"):
+                folder.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / "lock", "a")
+        except OSError as error:
+            rule = f"must be a writable directory ({error.strerror})"
+            raise ConfigError.of("directory", str(self.path), rule, "set `directory:` or `name:`") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                fix = "wait for it or stop it, or give this run another name"
+                raise ConfigError.of("directory", str(self.path), "is in use by a running train", fix) from None
+            yield
+
+    def run_id(self) -> str:
+        """The id of the run, drawn once. Also W&B's."""
+        path = self.path / "run_id"
+        if not path.exists():
+            path.write_text(uuid.uuid4().hex[:12])
+        return path.read_text()
+
+    def describe(self, run: Run, deepspeed: dict[str, Any], environment: str) -> list[str]:
+        """Write run.yaml, deepspeed.json and environment.txt; returns what changed in run.yaml since the last start."""
+        changes = differences(self._stored(), run.plain())
+        (self.path / "run.yaml").write_text(to_yaml(run), encoding="utf-8")
+        (self.path / "deepspeed.json").write_text(json.dumps(deepspeed, indent=2) + "\n", encoding="utf-8")
+        (self.path / "environment.txt").write_text(environment, encoding="utf-8")
+        return changes
+
+    def _stored(self) -> dict[str, Any]:
+        path = self.path / "run.yaml"
+        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def to_yaml(run: Run) -> str:
+    """The resolved run as YAML that `pretrain train` reads."""
+    return yaml.safe_dump(run.plain(), sort_keys=False, allow_unicode=True)
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], where: str = "") -> list[str]:
+    """Lines such as `optimizer.learning_rate: 0.001 -> 0.0003`; none when nothing was stored."""
+    lines = []
+    for key in before:
+        old, new, name = before[key], after.get(key), f"{where}{key}"
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, name + ".")
+        elif old != new:
+            lines.append(f"{name}: {old} -> {new}")
+    return lines

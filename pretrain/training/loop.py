@@ -1,0 +1,166 @@
+"""The training loop: steps, validations and checkpoints until the tokens are seen or a signal comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pretrain.checkpoint.save import SaveError, save_checkpoint
+from pretrain.checkpoint.state import TrainState
+from pretrain.config.units import Interval
+from pretrain.data.loader import Loader
+from pretrain.data.order import extend_hash
+from pretrain.monitoring.metrics import Metrics
+from pretrain.monitoring.throughput import Meter, peak_memory_bytes
+from pretrain.resilience.signals import StopFlag
+from pretrain.training.schedule import learning_rate
+from pretrain.training.setup import Session
+from pretrain.training.step import DivergedError, StepResult, train_step
+from pretrain.training.validation import scores, validate
+
+Extra = Callable[[Path], None]
+
+
+def train_until_done(
+    session: Session, state: TrainState, metrics: Metrics, checkpoints: Path, extra: Extra, stop: StopFlag
+) -> TrainState:
+    """Train from `state` to the last step, or to the step after a signal. Returns the state reached, which is saved.
+
+    Raises DivergedError when the loss is no longer finite, SaveError when the last checkpoint cannot be written.
+    """
+    run, world = session.run, session.world
+    meter = Meter(run, world.size, world.device)
+    steps = range(state.step, session.total_steps)
+    validate_clock, save_clock = Clock(run.train.validate_every), Clock(run.checkpoint.every)
+    loader = Loader(
+        session.corpus, session.order, steps, run.batch.micro_batch_size, world.rank, world.size, run.data.prefetch
+    )
+    with loader:
+        for step in steps:
+            started = time.perf_counter()
+            votes = [stop.name is not None, validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
+            result = _step(session, step, loader, votes, checkpoints)
+            before, state = state, advance(session, state)
+            stopping, validate_now, save_now = result.votes
+            last = step == steps[-1]
+            if state.step % run.monitoring.log_every == 0 or last:
+                metrics.write("train", train_row(session, state, result, meter, time.perf_counter() - started))
+            if validate_clock.due(before, state) or validate_now or last:
+                metrics.write("validation", validation_row(session, state))
+                validate_clock.restart()
+            if stopping and not last:
+                metrics.event(state.step, state.tokens, f"{stop.name or 'signal on another rank'}: saving and ending")
+            if save_clock.due(before, state) or save_now or stopping or last:
+                metrics.flush()
+                _save(session, state, metrics, checkpoints, extra, needed=stopping or last)
+                save_clock.restart()
+            if stopping:
+                break
+    return state
+
+
+def advance(session: Session, state: TrainState) -> TrainState:
+    """The state after the step that follows `state`."""
+    plan = session.plan
+    samples = sum(plan.batch(state.step))
+    return replace(
+        state,
+        step=state.step + 1,
+        samples=samples,
+        tokens=samples * plan.sequence_length,
+        order_hash=extend_hash(state.order_hash, session.order.step(state.step)),
+    )
+
+
+def train_row(
+    session: Session, state: TrainState, result: StepResult, meter: Meter, seconds: float
+) -> dict[str, float | int | str]:
+    """The metrics of one step. Units: nats, tokens, seconds, bytes; tflops and mfu are per device."""
+    names, losses = session.corpus.sources, result.losses
+    tokens = sum(losses.tokens)
+    speed = meter.measure(tokens, seconds)
+    return {
+        "step": state.step,
+        "tokens": state.tokens,
+        "loss": losses.mean,
+        **{f"loss/{name}": loss for name, loss in losses.per_source(names).items()},
+        "grad_norm": result.grad_norm,
+        "learning_rate": learning_rate(session.run, state.tokens),
+        "batch_tokens": tokens,
+        **{f"batch_tokens/{name}": count for name, count in zip(names, losses.tokens, strict=True) if count},
+        "step_seconds": seconds,
+        "data_seconds": result.data_seconds,
+        "tokens_per_second": speed.tokens_per_second,
+        "tflops": speed.tflops,
+        "mfu": speed.mfu,
+        "memory_bytes": peak_memory_bytes(session.world.device),
+    }
+
+
+def validation_row(session: Session, state: TrainState) -> dict[str, float | int | str]:
+    """Loss, perplexity and bits per byte on the validation windows: of all, and per source."""
+    losses = validate(session.engine, session.corpus, session.run, session.world)
+    row: dict[str, float | int | str] = {"step": state.step, "tokens": state.tokens}
+    for name, score in scores(losses, session.corpus.manifest).items():
+        suffix = "" if name == "all" else f"/{name}"
+        row[f"loss{suffix}"] = score.loss
+        row[f"perplexity{suffix}"] = score.perplexity
+        row[f"bits_per_byte{suffix}"] = score.bits_per_byte
+    return row
+
+
+class Clock:
+    """Whether an Interval is over: by steps or tokens computed, by seconds counted since the last restart."""
+
+    def __init__(self, interval: Interval | None) -> None:
+        self._interval = interval
+        self._started = time.monotonic()
+
+    def due(self, before: TrainState, now: TrainState) -> bool:
+        """Whether a multiple of the interval was reached between two states; a pure function of them."""
+        if self._interval is None or self._interval.unit == "seconds":
+            return False
+        unit, amount = ("step" if self._interval.unit == "steps" else "tokens"), self._interval.amount
+        return int(getattr(now, unit) // amount) > int(getattr(before, unit) // amount)
+
+    def rings(self, mine: bool) -> bool:
+        """Whether the seconds are over. Only the rank whose clock counts (`mine`) says so; the others are told."""
+        in_seconds = self._interval is not None and self._interval.unit == "seconds"
+        return mine and in_seconds and time.monotonic() - self._started >= self._interval.amount  # type: ignore[union-attr]
+
+    def restart(self) -> None:
+        """Count seconds from now."""
+        self._started = time.monotonic()
+
+
+def _step(session: Session, step: int, loader: Loader, votes: list[bool], checkpoints: Path) -> StepResult:
+    rate = learning_rate(session.run, session.plan.tokens_before(step + 1))
+    try:
+        return train_step(
+            session.engine,
+            loader,
+            session.micro_batches(step),
+            len(session.corpus.sources),
+            session.world,
+            rate,
+            votes,
+        )
+    except DivergedError as error:
+        first, size = session.plan.batch(step)
+        raise DivergedError(
+            f"{error} at step {step + 1} (samples {first} to {first + size - 1} of the order, learning rate {rate:.3g}). "
+            f"The checkpoints in {checkpoints} are from before it. Lower optimizer.learning_rate or lengthen "
+            f"schedule.warmup, or leave these samples out with data.skip"
+        ) from None
+
+
+def _save(session: Session, state: TrainState, metrics: Metrics, directory: Path, extra: Extra, needed: bool) -> None:
+    """Save; a failure in the middle of a run is told and training goes on, at its end it is an error."""
+    try:
+        save_checkpoint(session.engine, state, directory, session.run.checkpoint, session.world, extra)
+    except SaveError as error:
+        if needed:
+            raise
+        metrics.event(state.step, state.tokens, f"CHECKPOINT FAILED, training goes on: {error}")

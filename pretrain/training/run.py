@@ -1,0 +1,105 @@
+"""One run on one rank, from its directory's lock to its last checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pretrain.checkpoint.load import find_whole, resume
+from pretrain.checkpoint.state import TrainState
+from pretrain.config.deepspeed import deepspeed_config
+from pretrain.config.errors import ConfigError
+from pretrain.config.run import Run
+from pretrain.monitoring.environment import describe_environment, git_commit
+from pretrain.monitoring.metrics import Metrics, Sink
+from pretrain.monitoring.sinks import make_sinks
+from pretrain.parallel.process import World
+from pretrain.resilience.signals import StopFlag
+from pretrain.shards.manifest import Manifest
+from pretrain.training.baselines import ngram_losses
+from pretrain.training.directory import RunDirectory, to_yaml
+from pretrain.training.loop import Extra, train_until_done
+from pretrain.training.setup import Session, code_directory, first_state, open_session
+
+
+def run_training(run: Run, manifest: Manifest, world: World) -> None:
+    """Train, or go on from the newest whole checkpoint, or say that the run is finished."""
+    directory = RunDirectory(run)
+    with hold(directory, world), StopFlag() as stop:
+        session = open_session(run, manifest, world)
+        state, messages = _resume(session, directory)
+        if state.step >= session.total_steps:
+            _say(world, *messages, f"{run.name} is finished: {state.step:,} steps, {state.tokens:,} tokens")
+            return
+        metrics = Metrics(_open_metrics(session, directory, state, messages) if world.is_writer else ())
+        try:
+            state = train_until_done(session, state, metrics, directory.checkpoints, _extra(run), stop)
+        finally:
+            metrics.close()
+    _say(world, f"{run.name}: {state.step:,} steps, {state.tokens:,} tokens; all of it is in {directory.path}")
+
+
+@contextlib.contextmanager
+def hold(directory: RunDirectory, world: World) -> Iterator[None]:
+    """The directory's lock, held by rank 0 for all. Raises ConfigError on every rank when it is taken."""
+    with contextlib.ExitStack() as stack:
+        error: ConfigError | None = None
+        if world.is_writer:
+            try:
+                stack.enter_context(directory.locked())
+                directory.run_id()
+            except ConfigError as taken:
+                error = taken
+        if world.any(error is not None):
+            raise error or ConfigError.of("directory", str(directory.path), "rank 0 could not take it", "see rank 0")
+        yield
+
+
+def _resume(session: Session, directory: RunDirectory) -> tuple[TrainState, list[str]]:
+    """The state to start from, and what to tell about it."""
+    messages: list[str] = []
+    fresh = first_state(session, directory.run_id())
+    checkpoint = find_whole(directory.checkpoints, session.world, messages.append)
+    if checkpoint is None:
+        return fresh, messages
+    state = resume(session.engine, checkpoint, fresh, session.world)
+    return state, [*messages, f"going on from {checkpoint}"]
+
+
+def _open_metrics(session: Session, directory: RunDirectory, state: TrainState, messages: list[str]) -> list[Sink]:
+    """The writing rank's sinks, after the run directory is described; changes and n-gram lines are told at once."""
+    run, world, manifest = session.run, session.world, session.corpus.manifest
+    environment = describe_environment(code_directory())
+    changes = directory.describe(run, deepspeed_config(run, world.size), environment)
+    about = {
+        "commit": git_commit(code_directory()),
+        "processes": world.size,
+        "manifest_fingerprint": manifest.fingerprint(),
+        "steps": session.total_steps,
+    }
+    run_id, total = directory.run_id(), run.train.tokens
+    sinks = list(make_sinks(run, directory.path, run_id, state.step, total, about))
+    metrics = Metrics(sinks)
+    for message in [*messages, *(f"changed since the last start: {change}" for change in changes)]:
+        metrics.event(state.step, state.tokens, message)
+    if run.train.ngram_baselines and state.step == 0:
+        metrics.write("baseline", {"step": 0, "tokens": 0, **ngram_losses(session)})
+    return sinks
+
+
+def _extra(run: Run) -> Extra:
+    """What a checkpoint holds so that it can be used on its own: the resolved run and the tokenizer."""
+
+    def write(checkpoint: Path) -> None:
+        (checkpoint / "run.yaml").write_text(to_yaml(run), encoding="utf-8")
+        shutil.copytree(str(run.tokenizer), checkpoint / "tokenizer")
+
+    return write
+
+
+def _say(world: World, *lines: str) -> None:
+    if world.is_writer:
+        for line in lines:
+            print(line, flush=True)
