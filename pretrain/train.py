@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from pretrain.config.constraints import check_run
-from pretrain.config.errors import ConfigError
+from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.load import load_run
 from pretrain.data.tokenizer import with_vocabulary
 from pretrain.shards.manifest import load_manifest
@@ -38,12 +38,9 @@ def train(path: str, overrides: Sequence[str] = ()) -> None:
 
 def run_or_exit(path: str, overrides: Sequence[str] = ()) -> None:
     """`train`; ends that need a person are printed without a traceback: exit code 2 for bad input, else 1."""
-    from pretrain.checkpoint.save import SaveError
-    from pretrain.training.step import DivergedError
-
     try:
         train(path, overrides)
-    except (ConfigError, DivergedError, SaveError) as error:
+    except (ConfigError, RunError) as error:
         print(f"pretrain: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 

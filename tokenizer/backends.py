@@ -1,7 +1,7 @@
 """Who computes the ids: gigatoken where it is right, the reference library otherwise.
 
-gigatoken encodes GPT-2's vocabulary at 75 to 180 MB/s on one core, Hugging Face `tokenizers` at 2 to 5 MB/s. Its ids must
-be the reference's, so at load a few texts that have caught tokenizers out are encoded with both.
+gigatoken encodes GPT-2's vocabulary at 75 to 180 MB/s on one core, Hugging Face `tokenizers` at 2 to 5 MB/s. Its ids
+must be the reference's, so a few texts that have caught tokenizers out are encoded with both before it is used.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def plain_text_only(specification: Specification) -> Specification:
 
 
 def fingerprint(specification: Specification) -> str:
-    """Sixteen hex digits of all that decides the ids: equal for vocab.json + merges.txt and the tokenizer.json of them."""
+    """Sixteen hex digits of what decides the ids: equal for vocab.json + merges.txt and the tokenizer.json of them."""
     decisive = {
         "model": _without_defaults(specification["model"]),
         "normalizer": specification.get("normalizer"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ class DurableCheckpointEngine(CheckpointEngine):  # type: ignore[misc]
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Make a directory; an error is kept."""
         try:
-            os.makedirs(path, exist_ok=exist_ok)
+            Path(path).mkdir(parents=True, exist_ok=exist_ok)
         except OSError as error:
             self.error = self.error or error
 

@@ -88,7 +88,7 @@ def damage(checkpoint: Path, part: int = 0, parts: int = 1) -> str | None:
         rows = orjson.loads((checkpoint / "files.json").read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         return f"files.json cannot be read: {error}"
-    for name, expected in list(sorted(rows.items()))[part::parts]:
+    for name, expected in sorted(rows.items())[part::parts]:
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"

@@ -14,11 +14,12 @@ from pretrain.checkpoint.engine import DurableCheckpointEngine, save_tensors
 from pretrain.checkpoint.files import FileRecord, clean, commit, name_of, record, write_durably
 from pretrain.checkpoint.retention import remove_old
 from pretrain.checkpoint.state import TrainState
+from pretrain.config.errors import RunError
 from pretrain.config.run import Checkpoint
 from pretrain.parallel.process import World
 
 
-class SaveError(Exception):
+class SaveError(RunError):
     """A checkpoint could not be written; earlier ones are untouched."""
 
 
@@ -66,6 +67,8 @@ def _write_rest(
     if world.is_writer:
         before = set(temporary.rglob("*"))
         write_durably(temporary / "state.json", state.encode())
+        for script in temporary.glob("zero_to_*.py"):
+            script.unlink()  # DeepSpeed's converters unpickle whatever they are given; ours is weights.py
         extra(temporary)
         mine += [path for path in sorted(set(temporary.rglob("*")) - before) if path.is_file()]
     return [record(path, temporary) for path in mine]

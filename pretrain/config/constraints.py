@@ -49,7 +49,8 @@ def _divisible(run: Run, processes: int) -> Violations:
         fix = f"global_batch_size: {' or '.join(map(str, near))} samples"
         if samples % (fitting * processes) == 0:
             fix += f", or micro_batch_size: {fitting}"
-        rule = f"must be a multiple of micro_batch_size x data-parallel processes ({run.batch.micro_batch_size} x {processes})"
+        product = f"{run.batch.micro_batch_size} x {processes}"
+        rule = f"must be a multiple of micro_batch_size x data-parallel processes ({product})"
         yield Problem("batch.global_batch_size", samples, rule, fix)
 
 

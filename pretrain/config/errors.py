@@ -33,6 +33,10 @@ class ConfigError(Exception):
         return cls([Problem(field, value, rule, fix)])
 
 
+class RunError(Exception):
+    """A run ended in a way that needs a person: told without a traceback, exit code 1."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word closest to `word`, or None when nothing is close."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

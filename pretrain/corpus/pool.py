@@ -22,7 +22,7 @@ def default_workers() -> int:
 
 
 class Pool:
-    """Worker processes, started when first needed and stopped at the end of the `with` block. One worker is this process."""
+    """Worker processes, started when first needed, stopped at the end of the `with` block. One worker: this process."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers

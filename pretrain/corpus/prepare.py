@@ -1,12 +1,14 @@
-"""`prepare`: from a recipe to shards and a manifest, by way of the three stages, going on where a killed call stopped."""
+"""`prepare`: from a recipe to shards and a manifest, in three stages, going on where a killed call stopped."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pretrain
 from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
 from pretrain.config.section import fingerprint
@@ -33,7 +35,7 @@ def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
     """Make the corpus of a recipe and return the path of its manifest.
 
     Does nothing when recipe, inputs and tokenizer are those of the manifest that is there. A killed call is gone on with.
-    The result does not depend on `workers`. Raises ConfigError for bad input, a full disk, or a directory in use.
+    The result does not depend on `workers`. Raises ConfigError: bad input, a full disk, a directory in use.
     """
     reporter = reporter or Reporter(None)
     directory = Path(recipe.corpus_directory)
@@ -59,10 +61,10 @@ def _units(name: str, recipe: Corpus) -> list[Unit]:
 
 def _named(name: str, error: ConfigError) -> ConfigError:
     """Sources do not know their own name in the recipe: `sources.paths` becomes `sources.web.paths`."""
-    for problem in error.problems:
-        if problem.field.startswith("sources.") and not problem.field.startswith(f"sources.{name}"):
-            object.__setattr__(problem, "field", f"sources.{name}.{problem.field.removeprefix('sources.')}")
-    return error
+    return ConfigError(
+        replace(problem, field=re.sub(rf"^sources\.(?!{re.escape(name)}\b)", f"sources.{name}.", problem.field))
+        for problem in error.problems
+    )
 
 
 def _key(recipe: Corpus, units: dict[str, list[Unit]], given: Tokenizer | None) -> str:
@@ -185,7 +187,7 @@ def _manifest(
         appends_end_of_text=recipe.append_end_of_text,
         sources=sources,
         recipe=_plain(recipe),
-        code_version=pretrain.__version__,
+        code_version=importlib.metadata.version("pretrain"),
         prepared_from=workspace.key,
     )
 

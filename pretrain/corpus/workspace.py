@@ -2,8 +2,8 @@
 
 corpora/<name>/manifest.json      appears last; until then an older one stays valid with its own data
 corpora/<name>/tokenizer/         the tokenizer of manifest.json
-corpora/<name>/data-<key>/        shards; the key is over recipe, inputs and tokenizer, so two recipes never share a folder
-corpora/<name>/.prepare/          work in progress: runs, a small record of every finished unit and shard; removed at the end
+corpora/<name>/data-<key>/        shards; the key is over recipe, inputs and tokenizer: two recipes share no folder
+corpora/<name>/.prepare/          work in progress: runs, a record of every finished unit and shard; removed at the end
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which source sample g comes from: exact shares in closed form, spread evenly, with no state.
 
-The sources are peeled off one by one. Of the first n samples that are left, the next source takes floor(n w / W), W being
-the weight still left; the others share the rest. At any point each count is within (sources - 1) samples of its ideal share,
-since every floor is off by less than one sample.
+The sources are peeled off one by one. Of the first n samples that are left, the next source takes floor(n w / W), W
+being the weight still left; the others share the rest. At any point each count is within (sources - 1) samples of its
+ideal share, since every floor is off by less than one sample.
 """
 
 from __future__ import annotations
@@ -62,5 +62,6 @@ def assign(samples: Indices, weights: Sequence[int]) -> tuple[Indices, Indices]:
 
 def _share(samples: Indices, weight: int, total: int) -> Indices:
     """floor(samples x weight / total) without leaving 64 bits."""
-    whole, rest = np.divmod(samples, total)
-    return whole * weight + rest * weight // total
+    whole, rest = np.divmod(samples, np.int64(total))
+    share: Indices = whole * weight + rest * weight // total
+    return share

@@ -16,7 +16,7 @@ from pretrain.data.order import Order, Places
 def micro_batches(order: Order, step: int, micro_batch_size: int, rank: int, ranks: int) -> Iterator[Places]:
     """The places of each micro-batch of `step` on data-parallel `rank`: every rank reads its slice of each one.
 
-    The micro-batches of all ranks together are the global batch, once each, whatever `ranks` and `micro_batch_size` are.
+    The micro-batches of all ranks together are the global batch, whatever `ranks` and `micro_batch_size` are.
     """
     places = order.step(step)
     stride = micro_batch_size * ranks

@@ -25,7 +25,7 @@ def permute(index: Indices, size: int, key: bytes) -> Indices:
 
     Raises ValueError when an index is outside.
     """
-    if index.size and not (0 <= int(index.min()) and int(index.max()) < size):
+    if index.size and (index.min() < 0 or index.max() >= size):
         raise ValueError(f"indices must be in [0, {size})")
     if size < SMALLEST:
         return _shuffled(size, key)[index]

@@ -50,6 +50,8 @@ def describe(
     configured kernel cannot compute these masks on this device.
     """
     batch, tokens = shape
+    if cache and document is not None:
+        raise ValueError("a cache holds one document per row: give no document ids with it")
     past = cache.length if cache else 0
     _check_length(config, past + tokens)
     own = torch.arange(past, past + tokens, device=device)

@@ -16,7 +16,7 @@ class JsonLines:
     """Appends to a file; each row is with the operating system before the next step, so a kill loses none."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "ab", buffering=0)
+        self._file = path.open("ab", buffering=0)
 
     def write(self, kind: Kind, row: Row) -> None:
         """Append {"kind": kind, **row}."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -57,7 +58,7 @@ class LiveView:
         left = (self._total - int(row["tokens"])) / max(1e-9, float(row["tokens_per_second"]))
         label = f"{short(float(row['tokens']))} of {short(self._total)} tokens, {clock(left)} left"
         bar = Progress(TextColumn("[bold]{task.description}"), BarColumn(40), TextColumn(label))
-        bar.add_task(self._name, total=self._total, completed=min(self._total, float(row["tokens"])))
+        bar.add_task(self._name, total=self._total, completed=min(self._total, int(row["tokens"])))
         return bar
 
     def _numbers(self) -> Table:
@@ -90,7 +91,7 @@ def sparkline(values: list[float], width: int) -> str:
     """`values` as a line of `width` block characters, each the mean of its share."""
     if len(values) > width:
         edges = [len(values) * n // width for n in range(width + 1)]
-        values = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+        values = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     low, high = min(values, default=0.0), max(values, default=0.0)
     scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
     return "".join(SPARKS[round((value - low) * scale)] for value in values)

@@ -14,21 +14,21 @@ class TensorBoard:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         # purge_step hides what was written after the checkpoint that this run goes on from
-        self._writer = SummaryWriter(str(directory), purge_step=first_step + 1 if first_step else None)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(directory), purge_step=first_step + 1 if first_step else None)
 
     def write(self, kind: Kind, row: Row) -> None:
         """Add every number of the row; events become text."""
         step = int(row["step"])
         for name, value in row.items():
             if isinstance(value, str):
-                self._writer.add_text(f"{kind}/{name}", value, step)  # type: ignore[no-untyped-call]
+                self._writer.add_text(f"{kind}/{name}", value, step)
             elif name != "step":
-                self._writer.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def flush(self) -> None:
         """Write the event file."""
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def close(self) -> None:
         """Close the event file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

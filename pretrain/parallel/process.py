@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 from pretrain.config.errors import ConfigError
 
@@ -82,7 +83,7 @@ def join_world() -> World:
     os.environ.update(RANK=str(place.rank), LOCAL_RANK=str(place.local_rank), WORLD_SIZE=str(place.size))
     backend = "nccl" if device.type == "cuda" else "gloo"
     if place.size == 1:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     else:
         if "MASTER_ADDR" not in os.environ:
             os.environ.update(_slurm_rendezvous(os.environ))

@@ -1,7 +1,7 @@
 """Where each document of a shard came from: PREFIX.documents.parquet, one row a document in the order of the shard.
 
-Parquet because the columns repeat (a file name stands in millions of rows and costs bits as a dictionary code), one row group can
-be read without the others, and every data tool opens it.
+Parquet because the columns repeat (a file name stands in millions of rows and costs bits as a dictionary code), one row
+group can be read without the others, and every data tool opens it.
 """
 
 from __future__ import annotations

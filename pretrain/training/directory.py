@@ -32,7 +32,7 @@ class RunDirectory:
         try:
             for folder in (self.path, self.checkpoints, self.path / "logs"):
                 folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / "lock", "a")
+            file = (self.path / "lock").open("a")
         except OSError as error:
             rule = f"must be a writable directory ({error.strerror})"
             raise ConfigError.of("directory", str(self.path), rule, "set `directory:` or `name:`") from None

@@ -150,7 +150,7 @@ def _step(session: Session, step: int, loader: Loader, votes: list[bool], checkp
     except DivergedError as error:
         first, size = session.plan.batch(step)
         raise DivergedError(
-            f"{error} at step {step + 1} (samples {first} to {first + size - 1} of the order, learning rate {rate:.3g}). "
+            f"{error} at step {step + 1} (samples {first} to {first + size - 1}, learning rate {rate:.3g}). "
             f"The checkpoints in {checkpoints} are from before it. Lower optimizer.learning_rate or lengthen "
             f"schedule.warmup, or leave these samples out with data.skip"
         ) from None

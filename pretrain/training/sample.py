@@ -23,7 +23,7 @@ def stream_text(
 
     A character whose bytes are spread over several tokens comes when it is whole.
     """
-    ids = tokenizer.encode(prompt).tolist() or [tokenizer.end_of_text]
+    ids = tokenizer.encode(prompt) or [tokenizer.end_of_text]
     drawn: list[int] = []
     shown = 0
     for token in generate(

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from pretrain.config.errors import RunError
 from pretrain.data.batch import Batch
 from pretrain.parallel.process import World
 from pretrain.parallel.zero import gradient_norm
 from pretrain.training.optimizer import set_learning_rate
 
 
-class DivergedError(Exception):
+class DivergedError(RunError):
     """The loss or the gradient is no longer a number. The weights on disk are still good."""
 
 

@@ -63,6 +63,13 @@ def test_cached_logits_equal_uncached(style: str, bands: dict[str, int] | None, 
         model.logits(inputs[:, :1], cache=cache)
 
 
+def test_cache_holds_one_document() -> None:
+    config = small()
+    inputs, _ = tokens(config, 1, 4)
+    with pytest.raises(ValueError, match="one document per row"):
+        build(config).logits(inputs, torch.zeros_like(inputs), Cache(config))
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_same_tokens_with_and_without_cache(style: str) -> None:
     """Far past the context, from a prompt longer than it, drawn and greedy."""

@@ -103,14 +103,13 @@ def test_bf16_gradients_are_scaled_in_fp32() -> None:
     hidden, weight, targets = case(torch.bfloat16)
     total, per_token = cross_entropy(hidden, weight, targets, V, chunk_tokens=2)
     torch.testing.assert_close(per_token, reference(hidden, weight, targets).detach(), atol=1e-5, rtol=1e-5)
-    unscaled = torch.autograd.grad(total, (hidden, weight), retain_graph=True)
+    plain = torch.autograd.grad(total, (hidden, weight), retain_graph=True)
+    scaled = torch.autograd.grad(total * scale, (hidden, weight))
+    assert [gradient.dtype for gradient in (*plain, *scaled)] == [torch.bfloat16] * 4
+    assert torch.equal(scaled[0], (plain[0].float() * scale).bfloat16())
+    before, after = plain[1].float(), scaled[1].float()
+    assert ((after * before).sum() / before.square().sum()).item() == pytest.approx(scale, abs=1e-3)
+
     wide = [x.detach().float().requires_grad_() for x in (hidden, weight)]
-    expected = torch.autograd.grad(reference(*wide, targets).sum(), wide)
-    for one, scaled, exact in zip(
-        unscaled, torch.autograd.grad(total * scale, (hidden, weight)), expected, strict=True
-    ):
-        assert scaled.dtype == torch.bfloat16
-        assert ((scaled.float() * one.float()).sum() / one.float().square().sum()).item() == pytest.approx(
-            scale, abs=1e-3
-        )
-        torch.testing.assert_close(one.float(), exact, atol=0.02, rtol=0.02)
+    for found, exact in zip(plain, torch.autograd.grad(reference(*wide, targets).sum(), wide), strict=True):
+        torch.testing.assert_close(found.float(), exact, atol=0.02, rtol=0.02)

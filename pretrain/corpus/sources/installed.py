@@ -1,6 +1,6 @@
 """Prose that lies on every machine that runs this: docstrings, package descriptions, Python's language reference.
 
-Modules are parsed, never imported. Everything is read in a sorted order, so one installation always gives the same documents.
+Modules are parsed, never imported. The order is sorted, so one installation always gives the same documents.
 """
 
 from __future__ import annotations

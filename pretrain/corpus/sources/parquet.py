@@ -26,8 +26,8 @@ def read(source: CorpusSource, unit: Unit) -> Iterator[Record]:
             columns = _columns(source, path, file.schema_arrow.names)
             number = 0
             for batch in file.iter_batches(ROWS, columns=columns):
-                for number, record in enumerate(_records(source, path, number, batch), number + 1):
-                    yield record
+                yield from _records(source, path, number, batch)
+                number += batch.num_rows
     except (OSError, pa.ArrowException) as error:
         rule = f"cannot be read as Parquet ({error})"
         raise ConfigError.of("sources.paths", path, rule, "fetch the file again") from None

@@ -1,0 +1,93 @@
+"""`show`: what a corpus holds, as numbers and as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from rich.console import Console
+from rich.table import Table
+
+from pretrain.shards.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class SourceSummary:
+    """One source of a corpus."""
+
+    name: str
+    documents: int
+    """Training documents."""
+    tokens: int
+    """Training tokens, ends of documents included."""
+    text_bytes: int
+    """Bytes of training text."""
+    validation_tokens: int
+    share: float
+    """Share of training tokens by weight."""
+    natural_share: float
+    """Share of training tokens if every document were seen equally often."""
+    epochs: float | None
+    """How often a run of the given length sees each training token; None without a length."""
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Bytes of text a token, over the training documents."""
+        return self.text_bytes / self.tokens
+
+
+def summarize(manifest: Manifest, run_tokens: int | None = None) -> list[SourceSummary]:
+    """A summary of each source, with its epochs over a run of `run_tokens` training tokens."""
+    weights = {name: Decimal(source.weight) for name, source in manifest.sources.items()}
+    weight_sum = sum(weights.values()) or Decimal(1)
+    tokens = sum(source.splits["train"].tokens for source in manifest.sources.values())
+    summaries = []
+    for name, source in manifest.sources.items():
+        train, share = source.splits["train"], float(weights[name] / weight_sum)
+        epochs = None if run_tokens is None else share * run_tokens / train.tokens
+        validation = source.splits["validation"].tokens
+        counts = (train.documents, train.tokens, train.text_bytes, validation)
+        summaries.append(SourceSummary(name, *counts, share, train.tokens / tokens, epochs))
+    return summaries
+
+
+def print_manifest(manifest: Manifest, run_tokens: int | None = None, console: Console | None = None) -> None:
+    """Print the sources and the stages of a corpus."""
+    console = console or Console()
+    tokenizer = manifest.tokenizer
+    console.print(
+        f"{manifest.name}: tokenizer {tokenizer.fingerprint} ({tokenizer.vocab_size:,} entries), "
+        f"tokens as {manifest.dtype}, made by pretrain {manifest.code_version}, fingerprint {manifest.fingerprint()}"
+    )
+    console.print(_sources(summarize(manifest, run_tokens), run_tokens))
+    console.print(_stages(manifest))
+
+
+def _sources(summaries: list[SourceSummary], run_tokens: int | None) -> Table:
+    table = Table("source", title="Training tokens")
+    headings = ["documents", "tokens", "bytes", "bytes/token", "share", "natural share", "validation tokens"]
+    for heading in [*headings, *([f"epochs in {run_tokens:,} tokens"] if run_tokens is not None else [])]:
+        table.add_column(heading, justify="right")
+    for one in summaries:
+        cells = [f"{one.documents:,}", f"{one.tokens:,}", f"{one.text_bytes:,}", f"{one.bytes_per_token:.2f}"]
+        cells += [f"{one.share:.2%}", f"{one.natural_share:.2%}", f"{one.validation_tokens:,}"]
+        table.add_row(one.name, *cells, *([f"{one.epochs:.3g}"] if one.epochs is not None else []))
+    totals = [sum(getattr(one, what) for one in summaries) for what in ("documents", "tokens", "text_bytes")]
+    validation = sum(one.validation_tokens for one in summaries)
+    cells = [f"{total:,}" for total in totals]
+    table.add_section()
+    table.add_row("all", *cells, f"{totals[2] / totals[1]:.2f}", "100.00%", "100.00%", f"{validation:,}")
+    return table
+
+
+def _stages(manifest: Manifest) -> Table:
+    table = Table("source", "stage", title="Documents through the stages")
+    for heading in ("in", "out", "dropped", "bytes in", "bytes out"):
+        table.add_column(heading, justify="right")
+    for name, source in manifest.sources.items():
+        for stage in source.stages:
+            dropped = stage.documents_in - stage.documents_out
+            counts = (stage.documents_in, stage.documents_out, dropped, stage.bytes_in, stage.bytes_out)
+            table.add_row(name, stage.name, *(f"{count:,}" for count in counts))
+        table.add_section()
+    return table
