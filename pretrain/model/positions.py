@@ -36,5 +36,5 @@ def rotary_of(positions: Tensor, d_head: int, theta: float) -> Rotary:
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Turn pair (i, i + D / 2) of [B, H, T, D] by its angle: LLaMA's layout in Hugging Face checkpoints."""
     cos, sin = rotary
-    left, right = x.float().chunk(2, dim=-1)  # [B, H, T, D / 2] each
+    left, right = x.chunk(2, dim=-1)  # [B, H, T, D / 2] each; the products are fp32, as the cosines are
     return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x.dtype)

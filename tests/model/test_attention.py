@@ -84,6 +84,7 @@ def test_rotation_keeps_bf16_and_turns_in_fp32() -> None:
     assert torch.equal(rotate(x, rotary), rotate(x.float(), rotary).bfloat16())
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 @pytest.mark.parametrize("kernel", ["plain", "sdpa", "flex"])
 @pytest.mark.parametrize("which", ["dense", "band", "documents", "documents and band"])

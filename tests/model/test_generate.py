@@ -39,7 +39,7 @@ def test_probabilities(sampling: Sampling, expected: list[float]) -> None:
 
 
 def test_of_equals_the_lower_id_is_kept() -> None:
-    assert Sampling(top_k=2).probabilities(torch.zeros(5)).tolist() == [0.5, 0.5, 0, 0, 0]
+    assert Sampling(top_k=2).probabilities(torch.zeros(5000))[:3].tolist() == [0.5, 0.5, 0]
 
 
 def test_huge_logits_do_not_overflow() -> None:

@@ -33,6 +33,12 @@ def test_element_is_box_muller_of_its_own_draw() -> None:
     assert normal(5, "x", (11,), 0.5)[10].item() == np.float32(0.5 * expected)
 
 
+def test_extreme_draws_are_finite() -> None:
+    """All zeros: sqrt(64 ln 2) at angle 0. All ones: radius sqrt(-2 ln 1)."""
+    first, last = init._box_muller(np.array([0, 2**64 - 1], dtype=np.uint64))
+    assert first == pytest.approx(6.6604368, abs=1e-7) and last == 0
+
+
 @pytest.mark.parametrize("chunk", [2**16, 8, 5, 1])
 @pytest.mark.parametrize(
     ("rows", "columns"),

@@ -180,16 +180,42 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(model(inputs, targets).total, build(small())(inputs, targets).total)
     sequence = describe(config, (2, 20), CPU)
     torch.manual_seed(0)
-    embedding, block, attention = Embedding(config), model.blocks[0], Attention(config, 0)
+    embedding, attention = Embedding(config), Attention(config, 0)
     hidden = torch.randn(2, 20, 32)
-    block.attention.dropout = 0.0  # so that the block shows its residual dropout alone
-    for module, value in ((embedding, inputs), (block, hidden), (attention, hidden)):
+    first_branch, second_branch = build(config).blocks[0], build(config).blocks[0]
+    for block, silent in ((first_branch, "mlp"), (second_branch, "attention")):
+        block.attention.dropout = 0.0  # so that the block shows the dropout of one residual branch alone
+        block.get_submodule(silent).register_forward_hook(lambda *call: torch.zeros_like(call[-1]))
+    for module, value in ((embedding, inputs), (attention, hidden), (first_branch, hidden), (second_branch, hidden)):
         module.train()
         assert not torch.equal(module(value, sequence), module(value, sequence)), type(module)
         module.eval()
         assert torch.equal(module(value, sequence), module(value, sequence)), type(module)
     embedding.train()
     assert (embedding(inputs, sequence) == 0).float().mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_kernel_is_chosen_for_dropout_only_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fused kernel without dropout must not be refused in evaluation."""
+    asked: list[float] = []
+    monkeypatch.setattr("pretrain.model.sequence.choose", lambda *given: asked.append(given[-1]) or "sdpa")
+    model = build(small(dropout=0.5))
+    inputs, targets = tokens(model.config, 1, 4)
+    model.train()(inputs, targets)
+    model.eval()(inputs, targets)
+    assert asked == [0.5, 0.0]
+
+
+def test_bands_alternate_and_hide_what_is_behind_them() -> None:
+    config = small(layers=6, bands={"every": 2, "width": 3})
+    assert [block.attention.width for block in build(config).blocks] == [None, 3, None, 3, None, 3]
+    for layers, every, reach in ((1, 1, 3), (2, 1, 5), (2, 2, 12)):  # each banded layer carries 2 tokens further
+        model = build(small(layers=layers, bands={"every": every, "width": 3}))
+        inputs, _ = tokens(model.config, 1, 12)
+        changed = inputs.clone()
+        changed[0, 0] = (changed[0, 0] + 1) % 97
+        moved = (model.logits(inputs) - model.logits(changed))[0].abs().amax(dim=1)
+        assert (moved > 1e-6).tolist() == [position < reach for position in range(12)]
 
 
 @pytest.mark.parametrize("attention", ["plain", "sdpa"])

@@ -1,0 +1,67 @@
+"""YAML files, named parts and overrides."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pretrain.config.errors import ConfigError
+from pretrain.config.load import CONFIGS, load_run, load_yaml
+from tests.config.example import RUN, problem_of
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_named_model_with_overridden_fields(tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump({**RUN, "model": {"preset": "gpt3-125m", "dropout": 0.1}}))
+    model = load_run(path).model
+    assert (model.layers, model.d_model, model.heads, model.dropout) == (12, 768, 12, 0.1)
+
+
+def test_overrides_reach_into_a_named_model(tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump({**RUN, "model": "gpt3-125m"}))
+    run = load_run(path, ["train.tokens=2M", "model.dropout=0.2", "checkpoint.every=30 min", "optimizer.learning_rate=3e-4"])
+    assert (run.train.tokens, run.model.dropout, run.optimizer.learning_rate) == (2_000_000, 0.2, 3e-4)
+    assert run.checkpoint.every and run.checkpoint.every.amount == 1800
+
+
+def test_every_shipped_run_loads() -> None:
+    names = sorted(path.stem for path in (CONFIGS / "runs").glob("*.yaml"))
+    assert "quickstart" in names
+    for name in names:
+        assert load_run(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "fix"),
+    [
+        ("a: 1\na: 2\n", "line 2: the key 'a' stands twice", "correct that line"),
+        ("a: [1\n", "must be YAML: line", "correct that line"),
+        ("- 1\n", "must hold a YAML mapping", "key: value"),
+    ],
+)
+def test_malformed_files(tmp_path: Path, text: str, rule: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_yaml(write(tmp_path, text))
+    assert rule in problem_of(error).rule
+    assert fix in problem_of(error).fix
+
+
+def test_unknown_names_have_a_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_run("quikstart")
+    assert problem_of(error).fix == "did you mean 'quickstart'?"
+    path = write(tmp_path, yaml.safe_dump({**RUN, "model": "gpt3-125"}))
+    with pytest.raises(ConfigError) as error:
+        load_run(path)
+    assert (problem_of(error).field, problem_of(error).fix) == ("model", "did you mean 'gpt3-125m'?")
+
+
+@pytest.mark.parametrize(("override", "rule"), [("tokens", "key=value"), ("name.x=1", "name is not a section")])
+def test_wrong_overrides(tmp_path: Path, override: str, rule: str) -> None:
+    with pytest.raises(ConfigError, match=rule):
+        load_yaml(write(tmp_path, "name: x\n"), [override])

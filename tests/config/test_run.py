@@ -1,0 +1,76 @@
+"""What the schema refuses, and how it says so."""
+
+from typing import Any
+
+import pytest
+
+from pretrain.config.errors import ConfigError
+from pretrain.config.run import Run
+from tests.config.example import RUN, make_run, problem_of
+
+WRONG = {
+    "unknown key": ({"train": {"sed": 3}}, "train.sed", "unknown key 'sed'", "did you mean 'seed'?"),
+    "unknown section": ({"modle": {}}, "modle", "unknown key 'modle'", "did you mean 'model'?"),
+    "unknown nested key": ({"model": {"bands": {"evry": 2}}}, "model.bands.evry", "unknown key", "'every'"),
+    "far from any key": ({"batch": {"zzz": 1}}, "batch.zzz", "unknown key 'zzz'", "known keys: global_batch_size"),
+    "wrong unit": ({"train": {"tokens": "2M samples"}}, "train.tokens", "unit 'samples', expected tokens", ""),
+    "wrong magnitude": ({"train": {"tokens": "2 zillion"}}, "train.tokens", "unknown unit .zillion.", ""),
+    "interval without unit": ({"checkpoint": {"every": 5}}, "checkpoint.every", "needs its unit", ""),
+    "wrong type": ({"model": {"layers": "two"}}, "model.layers", "valid integer", ""),
+    "heads": ({"model": {"heads": 5}}, "model", r"heads \(5\) must divide d_model \(64\)", "heads: 4"),
+    "kv_heads": ({"model": {"kv_heads": 3}}, "model", r"kv_heads \(3\) must divide heads", "kv_heads: 2"),
+    "odd rope": ({"model": {"d_head": 5, "positions": "rope"}}, "model", "rope needs an even d_head", "d_head: 6"),
+    "sequence": ({"data": {"sequence_length": 256}}, "configuration", "must not exceed model.context", "128"),
+    "negative weight": ({"data": {"mixture": {"a": -1}}}, "data.mixture.a", "must not be negative", ""),
+    "name": ({"name": "../x"}, "name", "pattern", ""),
+    "zero stage": ({"parallel": {"zero": 4}}, "parallel.zero", "0, 1, 2 or 3", ""),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_refused(case: str) -> None:
+    changes, field, rule, fix = WRONG[case]
+    with pytest.raises(ConfigError, match=rule) as error:
+        make_run(**changes)
+    problem = problem_of(error)
+    assert problem.field.endswith(field)
+    assert fix in problem.fix
+
+
+def test_missing_field_is_named() -> None:
+    with pytest.raises(ConfigError) as error:
+        Run.parse({name: value for name, value in RUN.items() if name != "optimizer"})
+    assert problem_of(error).field == "optimizer"
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        make_run(train={"tokens": "x"}, model={"layers": 0}, optimizer={"learning_rate": -1})
+    assert [problem.field for problem in error.value.problems] == ["train.tokens", "model.layers", "optimizer.learning_rate"]
+
+
+def test_resolved_run_reads_back_the_same() -> None:
+    run = make_run(
+        train={"validate_every": "10 min"},
+        data={"mixture": {"a": 60, "b": "0.16"}, "stages": [{"from_tokens": 1280, "mixture": {"a": 1}}]},
+        batch={"global_batch_size": "4096 tokens", "ramp": {"start": 8, "tokens": "100k"}},
+        checkpoint={"every": "100 steps", "keep_every": "1M tokens"},
+    )
+    assert Run.parse(run.plain()) == run
+
+
+def test_runs_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make_run().train.tokens = 5  # type: ignore[misc]
+
+
+def test_every_field_is_documented() -> None:
+    schema: dict[str, Any] = Run.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    undocumented = [
+        f"{section['title']}.{name}"
+        for section in sections
+        for name, field in section.get("properties", {}).items()
+        if "description" not in field and section["title"] not in ("BatchSize", "Interval")
+    ]
+    assert undocumented == []
