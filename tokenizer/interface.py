@@ -69,7 +69,7 @@ class Tokenizer:
         if self.end is None:
             rule = f"has no end-of-text token; looked for {', '.join(spec.KNOWN_ENDS)}"
             raise ConfigError.of("tokenizer.eos_token", None, rule, "name it as eos_token in tokenizer_config.json")
-        return int(self._reference.token_to_id(self.end))
+        return int(self._reference.token_to_id(self.end) or 0)
 
     @cached_property
     def vocab_size(self) -> int:

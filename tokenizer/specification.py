@@ -22,8 +22,8 @@ def vocab_size(specification: Specification) -> int:
     """One more than the largest id, so that every id indexes a table of this many rows."""
     vocab = specification["model"]["vocab"]
     # Unigram models list [piece, score] pairs, whose ids are their places.
-    largest = max(vocab.values(), default=-1) if isinstance(vocab, dict) else len(vocab) - 1
-    return 1 + max([largest, *(token["id"] for token in specification["added_tokens"])])
+    largest: int = max(vocab.values(), default=-1) if isinstance(vocab, dict) else len(vocab) - 1
+    return 1 + max(largest, *(int(token["id"]) for token in specification["added_tokens"]), -1)
 
 
 def plain_text_only(specification: Specification) -> Specification:

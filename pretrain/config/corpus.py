@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from pretrain.config.run import Weight
-from pretrain.config.section import Section, fingerprint
+from pretrain.config.section import Section
 from pretrain.config.units import Bytes, Count, Tokens
 
 Kind = Literal["jsonl", "parquet", "text", "huggingface", "installed-docs"]
@@ -172,9 +172,8 @@ class Corpus(Section):
         return self.directory or f"corpora/{self.name}"
 
     def content(self) -> dict[str, Any]:
-        """The plain recipe without what cannot change the tokens: where it is written and by how many processes."""
-        return {key: value for key, value in self.plain().items() if key not in ("name", "directory", "workers")}
-
-    def content_fingerprint(self) -> str:
-        """Sixteen hex digits that change when the tokens could."""
-        return fingerprint(self.content())
+        """The plain recipe without what cannot change the tokens: names, weights, number of processes."""
+        plain = {key: value for key, value in self.plain().items() if key not in ("name", "directory", "workers")}
+        for source in plain["sources"].values():
+            del source["weight"]
+        return plain

@@ -212,9 +212,9 @@ class Run(Section):
     optimizer: Optimizer
     """Update rule."""
     schedule: Schedule = Schedule()
-    """Learning rate against tokens."""
+    """How the learning rate rises and falls."""
     precision: Precision = Precision()
-    """Number formats."""
+    """Of weights and activations."""
     parallel: Parallel = Parallel()
     """Layout over processes."""
     checkpoint: Checkpoint = Checkpoint()

@@ -15,7 +15,7 @@ from pretrain.config.section import fingerprint
 from pretrain.corpus import encode, read
 from pretrain.corpus.document import Unit
 from pretrain.corpus.encode import ShardTask
-from pretrain.corpus.plan import plan_shards
+from pretrain.corpus.plan import CODES, plan_shards
 from pretrain.corpus.pool import Pool, default_workers
 from pretrain.corpus.progress import Reporter
 from pretrain.corpus.read import ReadTask, UnitResult
@@ -24,7 +24,7 @@ from pretrain.corpus.sources import find_units
 from pretrain.corpus.spill import TRAIN
 from pretrain.corpus.workspace import Workspace, locked
 from pretrain.shards.indexed import token_dtype
-from pretrain.shards.manifest import SPLITS, Manifest, Shard, Source, Split, TokenizerRecord
+from pretrain.shards.manifest import SPLITS, Manifest, Shard, Source, Split, TokenizerRecord, load_manifest
 from tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 FORMAT = 1
@@ -34,22 +34,43 @@ FORMAT = 1
 def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
     """Make the corpus of a recipe and return the path of its manifest.
 
-    Does nothing when recipe, inputs and tokenizer are those of the manifest that is there. A killed call is gone on with.
-    The result does not depend on `workers`. Raises ConfigError: bad input, a full disk, a directory in use.
+    Does nothing when recipe, inputs and tokenizer are those of the manifest that is there. Goes on with a killed call.
+    The result never depends on `workers`. Raises ConfigError: bad input, a full disk, a directory in use.
     """
     reporter = reporter or Reporter(None)
     directory = Path(recipe.corpus_directory)
     with locked(directory):
-        given = load_tokenizer(recipe.tokenizer.path) if recipe.tokenizer.path is not None else None
+        given = _given(recipe)
         units = {name: _units(name, recipe) for name in recipe.sources}
         workspace = Workspace(directory, _key(recipe, units, given))
         if workspace.finished():
-            reporter.say(f"{workspace.manifest} is up to date: recipe, inputs and tokenizer are unchanged")
+            _refresh(recipe, workspace, reporter)
             return workspace.manifest
         _announce(workspace, reporter)
         with Pool(recipe.workers or default_workers()) as pool:
             _make(recipe, workspace, units, given, pool, reporter)
     return workspace.manifest
+
+
+def _refresh(recipe: Corpus, workspace: Workspace, reporter: Reporter) -> None:
+    """The tokens are there already; name and weights stand in the manifest alone."""
+    old = load_manifest(workspace.manifest)
+    sources = {name: replace(old.sources[name], weight=str(source.weight)) for name, source in recipe.sources.items()}
+    new = replace(old, name=recipe.name, sources=sources, recipe=_plain(recipe))
+    if new == old:
+        reporter.say(f"{workspace.manifest} is up to date: recipe, inputs and tokenizer are unchanged")
+    else:
+        new.save(workspace.manifest)
+        reporter.say(f"{workspace.manifest}: the weights (or the name) changed, the tokens are as they were")
+
+
+def _given(recipe: Corpus) -> Tokenizer | None:
+    """The tokenizer that the recipe names, refused now when it cannot end a document."""
+    if recipe.tokenizer.path is None:
+        return None
+    tokenizer = load_tokenizer(recipe.tokenizer.path)
+    _ = tokenizer.end_of_text
+    return tokenizer
 
 
 def _units(name: str, recipe: Corpus) -> list[Unit]:
@@ -170,9 +191,9 @@ def _manifest(
     shards: list[tuple[ShardTask, Shard]],
 ) -> Manifest:
     def split(source: str, name: str) -> Split:
-        own = tuple(shard for task, shard in shards if task.source == source and f"/{name}-" in task.path)
-        totals = [sum(getattr(shard, what) for shard in own) for what in ("documents", "tokens", "text_bytes")]
-        return Split(*totals, shards=own)
+        own = tuple(shard for task, shard in shards if (task.source, task.code) == (source, CODES[name]))
+        documents, tokens = sum(shard.documents for shard in own), sum(shard.tokens for shard in own)
+        return Split(documents, tokens, sum(shard.text_bytes for shard in own), own)
 
     sources: dict[str, Source] = {}
     for source in selected:

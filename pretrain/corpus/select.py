@@ -1,6 +1,6 @@
 """Stage 2, from keys alone: limits, exact duplicates, and which documents validate.
 
-24 bytes a document are read. Duplicates are found range by range of the hash: PARTITION documents are in memory at a time.
+24 bytes a document are read. Duplicates are found range by range of the hash, PARTITION documents at a time.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -64,30 +65,48 @@ def print_manifest(manifest: Manifest, run_tokens: int | None = None, console: C
 
 
 def _sources(summaries: list[SourceSummary], run_tokens: int | None) -> Table:
-    table = Table("source", title="Training tokens")
-    headings = ["documents", "tokens", "bytes", "bytes/token", "share", "natural share", "validation tokens"]
-    for heading in [*headings, *([f"epochs in {run_tokens:,} tokens"] if run_tokens is not None else [])]:
-        table.add_column(heading, justify="right")
+    headings = ["docs", "tokens", "bytes", "B/token", "share", "natural", "valid."]
+    title = "training tokens (share: by weight, natural: by size)"
+    if run_tokens is not None:
+        headings.append("epochs")
+        title += f"; epochs of a run of {short(run_tokens)}"
+    table = _table(title, ["source"], headings)
     for one in summaries:
-        cells = [f"{one.documents:,}", f"{one.tokens:,}", f"{one.text_bytes:,}", f"{one.bytes_per_token:.2f}"]
-        cells += [f"{one.share:.2%}", f"{one.natural_share:.2%}", f"{one.validation_tokens:,}"]
+        counts = [short(one.documents), short(one.tokens), short(one.text_bytes), f"{one.bytes_per_token:.2f}"]
+        cells = [*counts, f"{one.share:.1%}", f"{one.natural_share:.1%}", short(one.validation_tokens)]
         table.add_row(one.name, *cells, *([f"{one.epochs:.3g}"] if one.epochs is not None else []))
     totals = [sum(getattr(one, what) for one in summaries) for what in ("documents", "tokens", "text_bytes")]
     validation = sum(one.validation_tokens for one in summaries)
-    cells = [f"{total:,}" for total in totals]
-    table.add_section()
-    table.add_row("all", *cells, f"{totals[2] / totals[1]:.2f}", "100.00%", "100.00%", f"{validation:,}")
+    table.add_row("all", *map(short, totals), f"{totals[2] / totals[1]:.2f}", "", "", short(validation))
     return table
 
 
 def _stages(manifest: Manifest) -> Table:
-    table = Table("source", "stage", title="Documents through the stages")
-    for heading in ("in", "out", "dropped", "bytes in", "bytes out"):
-        table.add_column(heading, justify="right")
+    headings = ["docs in", "out", "dropped", "bytes in", "out"]
+    table = _table("documents through the stages", ["source", "stage"], headings)
     for name, source in manifest.sources.items():
         for stage in source.stages:
             dropped = stage.documents_in - stage.documents_out
             counts = (stage.documents_in, stage.documents_out, dropped, stage.bytes_in, stage.bytes_out)
-            table.add_row(name, stage.name, *(f"{count:,}" for count in counts))
-        table.add_section()
+            table.add_row(name, stage.name, *map(short, counts))
     return table
+
+
+def _table(title: str, names: list[str], numbers: list[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def short(count: int) -> str:
+    """`3528822` -> `3.53M`: three digits, k M B T; below 10,000 as it is. The manifest has exact counts."""
+    if count < 10_000:
+        return f"{count:,}"
+    for magnitude in ("k", "M", "B", "T"):
+        count_in = count / 1000 ** (" kMBT".index(magnitude))
+        if count_in < 999.5 or magnitude == "T":
+            return f"{count_in:.{max(0, 3 - len(str(int(count_in))))}f}{magnitude}"
+    raise AssertionError(count)

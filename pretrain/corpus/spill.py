@@ -1,7 +1,7 @@
 """Runs: documents on their way, in temporary files that a shard can gather from.
 
 A run is a folder of up to RUN_BYTES of text: keys.npy (hashes, place, size of each document: what selecting needs),
-text.arrow (batches of BATCH_BYTES, any of which is read alone), bounds.npy (first row of each batch), and after selecting
+text.arrow (batches of BATCH_BYTES, each readable alone), bounds.npy (first row of each batch), and, once selected,
 keep.npy. With `order: hash` its rows are sorted by hash, so a range of hashes is a range of rows.
 """
 

@@ -1,8 +1,8 @@
 """Megatron-LM's indexed datasets: PREFIX.bin holds tokens back to back, PREFIX.idx says where each document lies.
 
-Layout of .idx, little endian: b"MMIDIDX\\0\\0", u64 version (1), u8 token type (8 uint16, 4 int32), u64 sequences S, u64 document
-indices D + 1, then int32 lengths[S] in tokens, int64 offsets[S] in bytes, int64 documents[D + 1] (the first sequence of each
-document, and S). We write one sequence a document; files with several are read too.
+Layout of .idx, little endian: b"MMIDIDX\\0\\0", u64 version (1), u8 token type (8 uint16, 4 int32), u64 sequences S,
+u64 document indices D + 1, then int32 lengths[S] in tokens, int64 offsets[S] in bytes, int64 documents[D + 1] (first
+sequence of each document, and S). We write one sequence a document; files with several are read too.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def token_dtype(vocab_size: int) -> str:
 
 
 class IndexedWriter:
-    """Streams documents into PREFIX.bin and PREFIX.idx, which appear whole at the end of the `with` block or not at all.
+    """Streams documents into PREFIX.bin and PREFIX.idx, whole at the end of the `with` block or not at all.
 
-    Memory: 4 bytes a document. After the block `files` holds size and checksum by suffix. A full disk raises ConfigError.
+    Memory: 4 bytes a document. `files` then holds size and checksum by suffix. A full disk raises ConfigError.
     """
 
     def __init__(self, prefix: Path, dtype: str) -> None:
@@ -111,13 +111,13 @@ class IndexedReader:
             raise _refused(Path(error.filename), f"cannot be read ({error.strerror})") from None
         if len(header) < HEADER.size or not header.startswith(MAGIC):
             raise _refused(path, "is not a Megatron-LM index: it must start with MMIDIDX")
-        _, version, code, self.sequences, document_indices = HEADER.unpack(header)
+        _, version, code, sequences, document_indices = HEADER.unpack(header)
+        self.sequences, self.documents = int(sequences), int(document_indices) - 1
         if version != VERSION or CODES.get(code) not in READABLE:
             raise _refused(
                 path, f"has version {version} and token type {code}, this reads 1 with 8 (uint16) or 4 (int32)"
             )
         self.dtype = np.dtype(CODES[code]).newbyteorder("<")
-        self.documents = document_indices - 1
         expected = HEADER.size + 12 * self.sequences + 8 * document_indices
         if size != expected or self.documents < 0:
             raise _refused(path, f"must have {expected:,} bytes for {self.sequences:,} sequences; it has {size:,}")

@@ -21,6 +21,8 @@ def test_derived_from_the_run() -> None:
 
 
 def test_passthrough_is_laid_over_it() -> None:
-    config = deepspeed_config(make_run(deepspeed={"zero_optimization": {"reduce_bucket_size": 5000}, "dump_state": True}), 1)
+    config = deepspeed_config(
+        make_run(deepspeed={"zero_optimization": {"reduce_bucket_size": 5000}, "dump_state": True}), 1
+    )
     assert config["zero_optimization"] == {"stage": 1, "reduce_bucket_size": 5000}
     assert config["dump_state"] is True

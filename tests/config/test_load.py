@@ -24,7 +24,9 @@ def test_named_model_with_overridden_fields(tmp_path: Path) -> None:
 
 def test_overrides_reach_into_a_named_model(tmp_path: Path) -> None:
     path = write(tmp_path, yaml.safe_dump({**RUN, "model": "gpt3-125m"}))
-    run = load_run(path, ["train.tokens=2M", "model.dropout=0.2", "checkpoint.every=30 min", "optimizer.learning_rate=3e-4"])
+    run = load_run(
+        path, ["train.tokens=2M", "model.dropout=0.2", "checkpoint.every=30 min", "optimizer.learning_rate=3e-4"]
+    )
     assert (run.train.tokens, run.model.dropout, run.optimizer.learning_rate) == (2_000_000, 0.2, 3e-4)
     assert run.checkpoint.every and run.checkpoint.every.amount == 1800
 

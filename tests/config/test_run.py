@@ -46,7 +46,11 @@ def test_missing_field_is_named() -> None:
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         make_run(train={"tokens": "x"}, model={"layers": 0}, optimizer={"learning_rate": -1})
-    assert [problem.field for problem in error.value.problems] == ["train.tokens", "model.layers", "optimizer.learning_rate"]
+    assert [problem.field for problem in error.value.problems] == [
+        "train.tokens",
+        "model.layers",
+        "optimizer.learning_rate",
+    ]
 
 
 def test_resolved_run_reads_back_the_same() -> None:

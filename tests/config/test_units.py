@@ -42,7 +42,9 @@ def test_wrong_counts(text: object, message: str) -> None:
         parse_count(text, "tokens")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30 min", 1800), ("12h", 43_200), ("2 days", 172_800), ("90 s", 90), (5, 5)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30 min", 1800), ("12h", 43_200), ("2 days", 172_800), ("90 s", 90), (5, 5)]
+)
 def test_seconds(text: object, seconds: float) -> None:
     assert parse_seconds(text) == seconds
 

@@ -22,7 +22,8 @@ def units(source: CorpusSource) -> list[Unit]:
     """One unit a file, sorted within each glob. Raises ConfigError when a path or glob matches nothing."""
     found: dict[str, None] = {}
     for pattern in source.paths:
-        matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+        # Path.glob takes no absolute patterns.
+        matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
         files = [match for match in matches if Path(match).is_file()]
         if not files:
             rule = "matches no file" if glob.has_magic(pattern) else "must be an existing file"
