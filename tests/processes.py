@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import socket
 import sys
 import traceback
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,8 @@ SECONDS = 120
 """After which a run of a few steps is taken to hang."""
 
 
-def train_processes(run: dict[str, Any], size: int, overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Train `run` in `size` gloo processes of one thread each; returns the rows of its metrics.jsonl.
-
-    Raises AssertionError with the output of every process that failed.
-    """
+def start(run: dict[str, Any], size: int, overrides: Sequence[str] = ()) -> list[BaseProcess]:
+    """Start training `run` in `size` gloo processes of one thread each."""
     directory = Path(run["directory"])
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "asked.yaml"
@@ -32,21 +29,46 @@ def train_processes(run: dict[str, Any], size: int, overrides: Sequence[str] = (
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.preload"])
     port = free_port()
-    children = [
+    children: list[BaseProcess] = [
         context.Process(target=_train, args=(str(path), list(overrides), rank, size, port), daemon=True)
         for rank in range(size)
     ]
     for child in children:
         child.start()
+    return children
+
+
+def finish(children: list[BaseProcess]) -> list[int | None]:
+    """The exit codes of all, after killing those that hang."""
     for child in children:
         child.join(SECONDS)
-    failed = [rank for rank, child in enumerate(children) if child.exitcode != 0]
+    codes = [child.exitcode for child in children]
+    kill(children)
+    return codes
+
+
+def kill(children: list[BaseProcess]) -> None:
+    """kill -9 all that still run, and wait for them."""
     for child in children:
-        if child.is_alive():
-            child.kill()
-    told = "\n".join((directory / f"rank-{rank}.txt").read_text() for rank in failed)
-    assert not failed, f"ranks {failed} of {size} failed:\n{told}"
-    return list(read_rows(directory / "metrics.jsonl"))
+        child.kill()
+    for child in children:
+        child.join()
+
+
+def told(run: dict[str, Any], rank: int = 0) -> str:
+    """What a rank printed."""
+    return (Path(run["directory"]) / f"rank-{rank}.txt").read_text()
+
+
+def train_processes(run: dict[str, Any], size: int, overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Train `run` to its end in `size` processes; returns the rows of its metrics.jsonl.
+
+    Raises AssertionError with the output of every process that failed.
+    """
+    codes = finish(start(run, size, overrides))
+    failed = [rank for rank, code in enumerate(codes) if code != 0]
+    assert not failed, f"ranks {failed} of {size} failed:\n" + "\n".join(told(run, rank) for rank in failed)
+    return list(read_rows(Path(run["directory"]) / "metrics.jsonl"))
 
 
 def train_rows(rows: list[dict[str, Any]], key: str) -> list[float]:
@@ -68,15 +90,13 @@ def _train(path: str, overrides: list[str], rank: int, size: int, port: int) -> 
     )
     import torch
 
-    from pretrain.train import train
+    from pretrain.train import run_or_exit
 
     torch.set_num_threads(1)
-    told = io.StringIO()
-    sys.stdout = sys.stderr = told
-    try:
-        train(path, overrides)
-    except BaseException:
-        told.write(traceback.format_exc())
-        raise SystemExit(1) from None
-    finally:
-        (Path(path).parent / f"rank-{rank}.txt").write_text(told.getvalue())
+    with open(Path(path).parent / f"rank-{rank}.txt", "w", buffering=1) as output:
+        sys.stdout = sys.stderr = output
+        try:
+            run_or_exit(path, overrides)
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(1) from None

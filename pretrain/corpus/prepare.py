@@ -37,7 +37,7 @@ def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
     Does nothing when recipe, inputs and tokenizer are those of the manifest that is there. Goes on with a killed call.
     The result never depends on `workers`. Raises ConfigError: bad input, a full disk, a directory in use.
     """
-    reporter = reporter or Reporter(None)
+    reporter = reporter or Reporter(quiet=True)
     directory = Path(recipe.corpus_directory)
     with locked(directory):
         given = _given(recipe)

@@ -15,10 +15,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Reporter:
-    """Says what happens. `stream` is where; None says nothing."""
+    """Says what happens, on standard error."""
 
-    def __init__(self, stream: TextIO | None = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self, quiet: bool = False) -> None:
+        self._stream: TextIO | None = None if quiet else sys.stderr
 
     def say(self, line: str) -> None:
         """One line."""

@@ -23,7 +23,7 @@ def verify(path: str | Path, reporter: Reporter | None = None) -> list[str]:
     Returns a line for each thing that is wrong, with the file's path; an empty list when the corpus is whole.
     Raises ConfigError when the manifest itself cannot be read.
     """
-    reporter = reporter or Reporter(None)
+    reporter = reporter or Reporter(quiet=True)
     manifest = load_manifest(path, check_sizes=False)
     shards = [
         shard for source in manifest.sources.values() for split in source.splits.values() for shard in split.shards

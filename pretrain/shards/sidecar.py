@@ -6,6 +6,7 @@ group can be read without the others, and every data tool opens it.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,6 +53,8 @@ class SidecarWriter:
                 self._writer.close()
                 self.files = {SUFFIX: self._file.commit()}
         finally:
+            with contextlib.suppress(ConfigError):  # else pyarrow closes it later, when nobody can catch a full disk
+                self._writer.close()
             self._file.discard()
 
 

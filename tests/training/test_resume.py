@@ -1,0 +1,128 @@
+"""P3 on one machine: a killed run goes on and its loss is the undisturbed run's, bit for bit."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pretrain.checkpoint.files import list_checkpoints
+from pretrain.checkpoint.state import read_state
+from pretrain.monitoring.jsonl import read_rows
+from tests.example import small_run
+from tests.processes import finish, kill, start, told, train_processes, train_rows
+
+KILLS = 5
+
+
+def wait_for_steps(run: dict[str, Any], steps: int, children: list[BaseProcess]) -> None:
+    """Until metrics.jsonl shows a step >= `steps`, or a process has ended."""
+    path, until = Path(run["directory"]) / "metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < until and all(child.is_alive() for child in children):
+        if any(row["step"] >= steps for row in read_rows(path) if row["kind"] == "train"):
+            return
+        time.sleep(0.005)
+
+
+def newest_step(run: dict[str, Any]) -> int:
+    found = list_checkpoints(Path(run["directory"]) / "checkpoints")
+    return read_state(found[0]).step if found else 0
+
+
+@pytest.mark.parametrize(("processes", "zero"), [(1, 1), (2, 2)])
+def test_kill_minus_nine_at_random_moments(corpus: Path, tmp_path: Path, processes: int, zero: int) -> None:
+    changes: dict[str, Any] = {
+        "train": {"tokens": 120 * 4 * 16, "validate_every": "10 steps"},
+        "parallel": {"zero": zero},
+        "checkpoint": {"every": "3 steps", "keep_last": 2},
+    }
+    whole = train_processes(small_run(corpus, tmp_path / "whole", **changes), processes)
+    run = small_run(corpus, tmp_path / "killed", **changes)
+    moments = random.Random(processes)
+    for _ in range(KILLS):
+        children = start(run, processes)
+        wait_for_steps(run, newest_step(run) + moments.randrange(1, 20), children)
+        time.sleep(moments.random() * 0.05)
+        kill(children)
+    assert 0 < newest_step(run) < 120, "the kills must come in the middle of the run"
+    rows = train_processes(run, processes)
+    assert "going on from" in told(run)
+    assert len(train_rows(whole, "loss")) == 120
+    for column in ("step", "loss", "grad_norm", "learning_rate"):
+        assert train_rows(rows, column) == train_rows(whole, column)
+    assert [row for row in rows if row["kind"] == "validation"] == [row for row in whole if row["kind"] == "validation"]
+    states = [read_state(list_checkpoints(tmp_path / name / "checkpoints")[0]) for name in ("whole", "killed")]
+    assert states[0].order_hash == states[1].order_hash
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Sent to one of two ranks: both stop after the same step."""
+    run = small_run(corpus, tmp_path, train={"tokens": 20_000 * 4 * 16})
+    children = start(run, 2)
+    wait_for_steps(run, 5, children)
+    assert children[1].pid is not None
+    import os
+
+    os.kill(children[1].pid, number)
+    assert finish(children) == [0, 0]
+    rows = list(read_rows(tmp_path / "metrics.jsonl"))
+    last = train_rows(rows, "step")[-1]
+    assert 5 <= last < 20_000
+    assert newest_step(run) == last
+    assert "saving and ending" in told(run)
+
+
+def test_a_finished_run_does_not_start_again(corpus: Path, tmp_path: Path) -> None:
+    run = small_run(corpus, tmp_path)
+    before = train_processes(run, 1)
+    assert train_processes(run, 1) == before
+    assert "small is finished: 20 steps, 1,280 tokens" in told(run)
+
+
+def test_a_longer_run_goes_on_and_says_what_changed(corpus: Path, tmp_path: Path) -> None:
+    run = small_run(corpus, tmp_path, schedule={"name": "constant"})
+    train_processes(run, 1)
+    rows = train_processes(run, 1, ["train.tokens=2560"])
+    assert train_rows(rows, "step") == list(range(1, 41))
+    assert "changed since the last start: train.tokens: 1280 -> 2560" in told(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.seed=5", "has another data plan"),
+        ("model.heads=2", "is of another model"),
+        ("parallel.zero=2", "was written for another layout"),
+        ("batch.global_batch_size=8", "has another data plan"),
+    ],
+)
+def test_another_run_is_refused(corpus: Path, tmp_path: Path, change: str, message: str) -> None:
+    run = small_run(corpus, tmp_path)
+    train_processes(run, 1)
+    assert finish(start(run, 1, [change])) == [2]
+    assert message in told(run)
+
+
+def test_a_checkpoint_of_another_run_is_refused(corpus: Path, tmp_path: Path) -> None:
+    run = small_run(corpus, tmp_path)
+    train_processes(run, 1)
+    (tmp_path / "run_id").write_text("another")
+    assert finish(start(run, 1)) == [2]
+    assert "was written by another run" in told(run)
+
+
+def test_a_directory_in_use_is_refused(corpus: Path, tmp_path: Path) -> None:
+    run = small_run(corpus, tmp_path, train={"tokens": 20_000 * 4 * 16})
+    first = start(run, 1)
+    wait_for_steps(run, 1, first)
+    second = {**run, "directory": str(tmp_path / "." )}
+    codes = finish(start(second, 1))
+    kill(first)
+    assert codes == [2]
+    assert "is in use by a running train" in told(run)
