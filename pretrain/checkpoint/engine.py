@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from deepspeed.runtime.checkpoint_engine.checkpoint_engine import CheckpointCommitInfo, CheckpointEngine
@@ -55,13 +55,31 @@ class DurableCheckpointEngine(CheckpointEngine):  # type: ignore[misc]
 
 
 def save_tensors(value: object, path: Path) -> None:
-    """torch.save. Raises OSError when the disk is full (torch's own error for it does not say so)."""
+    """torch.save. Raises the OSError of a failed write, such as a full disk, which torch itself would hide."""
     with open(path, "wb") as file:
+        writer = _Writer(file)
         try:
-            torch.save(value, file)
+            torch.save(value, writer)
         except RuntimeError as error:
-            file.flush()  # raises the OSError that torch hid, if there was one
-            raise OSError(str(error)) from error
+            raise writer.error or error from error
+
+
+class _Writer:
+    """A file that remembers why a write failed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def load_tensors(path: Path, map_location: Any = "cpu") -> Any:

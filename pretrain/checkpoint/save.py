@@ -36,6 +36,7 @@ def save_checkpoint(
     if world.any(error is not None):
         raise SaveError(f"{temporary.name}: {error or 'rank 0 could not make the directory'}")
     engine.checkpoint_engine = files = DurableCheckpointEngine()
+    engine._copy_recovery_script = lambda folder: None  # these scripts unpickle what they are given; see weights.py
     engine.save_checkpoint(str(temporary), tag="engine", save_latest=False)
     records: list[FileRecord] = []
     error = files.error or _attempt(lambda: records.extend(_write_rest(temporary, files.written, state, world, extra)))
@@ -67,8 +68,6 @@ def _write_rest(
     if world.is_writer:
         before = set(temporary.rglob("*"))
         write_durably(temporary / "state.json", state.encode())
-        for script in temporary.glob("zero_to_*.py"):
-            script.unlink()  # DeepSpeed's converters unpickle whatever they are given; ours is weights.py
         extra(temporary)
         mine += [path for path in sorted(set(temporary.rglob("*")) - before) if path.is_file()]
     return [record(path, temporary) for path in mine]

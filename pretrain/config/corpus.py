@@ -136,7 +136,8 @@ class CorpusSource(Section):
         if not getattr(self, needed):
             raise ValueError(f"a source of kind {self.kind} needs {needed}; fix: add `{needed}:`")
         for name in sorted(self.model_fields_set & set(OF_KIND)):
-            if self.kind not in OF_KIND[name]:
+            # A default may stand anywhere: a resolved recipe, as manifests hold it, writes all of them out.
+            if self.kind not in OF_KIND[name] and getattr(self, name) != type(self).model_fields[name].default:
                 kinds = ", ".join(OF_KIND[name])
                 raise ValueError(f"{name} is for sources of kind {kinds}, this is {self.kind}; fix: remove {name}")
         return self

@@ -14,13 +14,14 @@ from pretrain.parallel.process import World
 def make_engine(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], world: World) -> Any:
     """The DeepSpeedEngine of `model` with `config` (DeepSpeed's JSON). All ranks call it together.
 
-    Nothing is compiled: the optimizer is torch's own, and the shared-memory collective that DeepSpeed would build with
-    ninja on a CPU is switched off.
+    Nothing is compiled: the optimizer is torch's own, and of DeepSpeed's ops none is said to be buildable. Else it would
+    try a compiler on each, and build a shared-memory collective with ninja when it starts on a CPU.
     """
     import deepspeed
     import deepspeed.ops
+    from deepspeed.git_version_info import installed_ops
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    vars(deepspeed.ops)["__compatible_ops__"] = dict.fromkeys(installed_ops, False)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), auto_mpi_discovery=False, verbose=False)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)

@@ -29,12 +29,13 @@ OWN = "pretrain"
 def units(source: CorpusSource) -> list[Unit]:
     """Groups of modules in sorted order, or one unit for what is small. Raises ConfigError for a missing package."""
     if source.collection == "stdlib-docs":
-        folders = [(Path(sysconfig.get_path("stdlib")), f"Python {platform.python_version()}")]
+        library = Path(sysconfig.get_path("stdlib"))
+        folders = [(library, library, f"Python {platform.python_version()}")]
     elif source.collection == "package-docs":
-        folders = [_package(name) for name in source.packages]
+        folders = [(folder, folder.parent, stamp) for folder, stamp in map(_package, source.packages)]
     else:
         return [Unit(0, (str(source.collection),), stamp=_stamp(source))]
-    groups = [(group, stamp) for folder, stamp in folders for group in _groups(folder)]
+    groups = [(group, stamp) for folder, root, stamp in folders for group in _groups(folder, root)]
     return [Unit(index, group, stamp=stamp) for index, (group, stamp) in enumerate(groups)]
 
 
@@ -68,9 +69,8 @@ def _package(name: str) -> tuple[Path, str]:
     return Path(next(iter(spec.submodule_search_locations))), f"{name} {version}"
 
 
-def _groups(folder: Path) -> list[tuple[str, ...]]:
-    """Tuples of (root, file, file, ...): modules below `folder`, named relative to the root."""
-    root = folder.parent
+def _groups(folder: Path, root: Path) -> list[tuple[str, ...]]:
+    """Tuples of (root, file, file, ...): modules below `folder`, named relative to where Python finds them."""
     files = sorted(path.relative_to(root).as_posix() for path in folder.rglob("*.py") if not _skipped(path, folder))
     starts = range(0, len(files), MODULES_PER_UNIT)
     return [(str(root), *files[start : start + MODULES_PER_UNIT]) for start in starts]
