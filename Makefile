@@ -1,0 +1,40 @@
+# make quickstart   the whole main job on a small real mixture, from nothing to generated text
+# make test         everything CI runs
+# make lint         ruff and mypy
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Two test workers train on one thread each; more would only wait for one another.
+WORKERS ?= 2
+
+.PHONY: install quickstart test lint benchmarks clean
+
+install: $(VENV)/installed
+
+# torch comes first and pinned: a range would bring gigabytes of CUDA to a machine without a GPU.
+$(VENV)/installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+quickstart: install
+	$(BIN)/pretrain corpus prepare configs/data/quickstart.yaml
+	$(BIN)/pretrain train configs/runs/quickstart.yaml
+	$(BIN)/pretrain generate runs/quickstart --prompt "Return the" --max-tokens 60 --seed 1
+	$(BIN)/pretrain generate runs/quickstart --prompt "The" --max-tokens 60 --seed 2
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+benchmarks: install
+	$(BIN)/python -m benchmarks.data
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
