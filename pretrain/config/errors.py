@@ -27,6 +27,10 @@ class ConfigError(Exception):
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Problem]]]:
+        """Pickled by its problems, so that it travels whole between processes."""
+        return type(self), (self.problems,)
+
     @classmethod
     def of(cls, field: str, value: object, rule: str, fix: str) -> ConfigError:
         """The usual case of one problem."""
