@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import torch
 from deepspeed.runtime.checkpoint_engine.checkpoint_engine import CheckpointCommitInfo, CheckpointEngine
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 
-SAFE = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
+from pretrain.checkpoint.tensors import load_tensors, save_tensors
+
+SAFE = (DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address)
 """The only classes besides torch's own that DeepSpeed's files may hold: plain data, nothing that runs."""
 
 
@@ -47,42 +48,8 @@ class DurableCheckpointEngine(CheckpointEngine):  # type: ignore[misc]
 
     def load(self, path: str, map_location: Any = None) -> Any:
         """Read one file."""
-        return load_tensors(Path(path), map_location)
+        return load_tensors(Path(path), SAFE)
 
     def commit(self, info: CheckpointCommitInfo) -> bool:
         """Nothing: the whole directory is committed at once, by rename."""
         return True
-
-
-def save_tensors(value: object, path: Path) -> None:
-    """torch.save. Raises the OSError of a failed write, such as a full disk, which torch itself would hide."""
-    with open(path, "wb") as file:
-        writer = _Writer(file)
-        try:
-            torch.save(value, writer)
-        except RuntimeError as error:
-            raise writer.error or error from error
-
-
-class _Writer:
-    """A file that remembers why a write failed."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-def load_tensors(path: Path, map_location: Any = "cpu") -> Any:
-    """torch.load of tensors and plain data only; anything else in the file is refused, not run."""
-    with torch.serialization.safe_globals(SAFE):
-        return torch.load(path, map_location=map_location, weights_only=True)

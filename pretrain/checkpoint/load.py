@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from pretrain.checkpoint.engine import DurableCheckpointEngine, load_tensors
+from pretrain.checkpoint.engine import DurableCheckpointEngine
 from pretrain.checkpoint.files import damage, list_checkpoints
 from pretrain.checkpoint.state import TrainState, check_same, read_state
+from pretrain.checkpoint.tensors import load_tensors
 from pretrain.parallel.process import World
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from pretrain.checkpoint.engine import DurableCheckpointEngine, save_tensors
+from pretrain.checkpoint.engine import DurableCheckpointEngine
 from pretrain.checkpoint.files import FileRecord, clean, commit, name_of, record, write_durably
 from pretrain.checkpoint.retention import remove_old
 from pretrain.checkpoint.state import TrainState
+from pretrain.checkpoint.tensors import save_tensors
 from pretrain.config.errors import RunError
 from pretrain.config.run import Checkpoint
 from pretrain.parallel.process import World

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pretrain.checkpoint.engine import load_tensors
 from pretrain.checkpoint.files import damage, list_checkpoints
+from pretrain.checkpoint.state import read_state
+from pretrain.checkpoint.tensors import load_tensors
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
 from pretrain.model.transformer import Transformer
@@ -54,13 +56,19 @@ def full_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """All parameters by canonical name, in fp32: as the model computed with them, under ZeRO-3 its master weights."""
     folder = checkpoint / "engine"
     state = load_tensors(min(folder.glob("*model_states.pt")))
-    partitions = [
-        load_tensors(file)["optimizer_state_dict"] for file in sorted(folder.glob("*optim_states.pt"), key=_rank)
-    ]
-    if not partitions or partitions[0]["zero_stage"] != 3:
+    if read_state(checkpoint).layout["zero"] < 3:
         return {name: value.float() for name, value in state["module"].items()}
-    weights = _join_zero3(partitions, state["param_shapes"])
+    weights = _join_zero3(_partitions(folder), state["param_shapes"])
     return weights | {name: weights[shared] for name, shared in state["shared_params"].items()}
+
+
+def _partitions(folder: Path) -> list[dict[str, Any]]:
+    """The optimizer's state of each data-parallel rank, which under ZeRO-3 holds the weights."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # only DeepSpeed's file format is needed
+    from pretrain.checkpoint.engine import SAFE
+
+    files = sorted(folder.glob("*optim_states.pt"), key=_rank)
+    return [load_tensors(file, SAFE)["optimizer_state_dict"] for file in files]
 
 
 def _join_zero3(partitions: list[dict[str, Any]], shapes: list[dict[str, torch.Size]]) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from pretrain.config.errors import ConfigError, Problem
+from pretrain.config.errors import ConfigError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -36,10 +36,10 @@ class Pool:
         if self._workers == 1:
             yield from map(function, tasks)
             return
-        waiting: deque[Future[Result | list[Problem]]] = deque()
+        waiting: deque[Future[Result]] = deque()
         try:
             for task in tasks:
-                waiting.append(self._started().submit(_guarded, function, task))
+                waiting.append(self._started().submit(function, task))
                 if len(waiting) >= 2 * self._workers:
                     yield _result(waiting.popleft())
             while waiting:
@@ -63,21 +63,10 @@ class Pool:
         return self._executor
 
 
-def _guarded(function: Callable[[Task], Result], task: Task) -> Result | list[Problem]:
-    """ConfigError travels between processes as its problems: exceptions are pickled by their message alone."""
+def _result(future: Future[Result]) -> Result:
     try:
-        return function(task)
-    except ConfigError as error:
-        return error.problems
-
-
-def _result(future: Future[Result | list[Problem]]) -> Result:
-    try:
-        result = future.result()
+        return future.result()
     except BrokenProcessPool:
         rule = "a worker process was killed; the usual cause is that memory ran out"
         fix = "give fewer workers and run the same command again: what is finished is kept"
         raise ConfigError.of("workers", None, rule, fix) from None
-    if isinstance(result, list):
-        raise ConfigError(result)
-    return result

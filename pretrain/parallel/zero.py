@@ -14,8 +14,8 @@ from pretrain.parallel.process import World
 def make_engine(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], world: World) -> Any:
     """The DeepSpeedEngine of `model` with `config` (DeepSpeed's JSON). All ranks call it together.
 
-    Nothing is compiled: the optimizer is torch's own, and of DeepSpeed's ops none is said to be buildable. Else it would
-    try a compiler on each, and build a shared-memory collective with ninja when it starts on a CPU.
+    Nothing is compiled: the optimizer is torch's own, and none of DeepSpeed's ops is said to be buildable. Else it
+    would try a compiler on each, and build a shared-memory collective with ninja when it starts on a CPU.
     """
     import deepspeed
     import deepspeed.ops

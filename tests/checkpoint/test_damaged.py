@@ -33,7 +33,7 @@ def test_a_pickle_that_would_run_code_is_not_run(corpus: Path, tmp_path: Path) -
     """Even with the right checksum: only tensors and plain data are read."""
     import pickle
 
-    from pretrain.checkpoint.engine import load_tensors
+    from pretrain.checkpoint.tensors import load_tensors
 
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
@@ -52,7 +52,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with room for one checkpoint of the run below and not for two."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900k", "none", str(place)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=900k", "none", str(place)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"only root can make a small file system: {mounted.stderr.strip()}")
     yield place

@@ -1,6 +1,7 @@
 """The data plan: pure functions of the step."""
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_ramp_by_hand() -> None:
     assert plan.phases == (Phase(0, 0, 8), Phase(4, 32, 16), Phase(6, 64, 24), Phase(8, 112, 32))
     served = [plan.batch(step) for step in range(10)]
     assert served == [(0, 8), (8, 8), (16, 8), (24, 8), (32, 16), (48, 16), (64, 24), (88, 24), (112, 32), (144, 32)]
-    for (first, size), (following, _) in zip(served, served[1:], strict=False):
+    for (first, size), (following, _) in pairwise(served):
         assert first + size == following
 
 

@@ -55,7 +55,16 @@ def test_wandb_offline_records_hold_the_metrics(finished: Path) -> None:
     train = [row for row in history if "grad_norm" in row]
     assert [row["step"] for row in train] == list(range(1, 21))
     expected = [row for row in rows if row["kind"] == "train"]
-    for name in ("loss", "loss/crawl", "grad_norm", "learning_rate", "tokens", "tokens_per_second", "mfu", "memory_bytes"):
+    for name in (
+        "loss",
+        "loss/crawl",
+        "grad_norm",
+        "learning_rate",
+        "tokens",
+        "tokens_per_second",
+        "mfu",
+        "memory_bytes",
+    ):
         assert [row.get(name) for row in train] == [row.get(name) for row in expected], name
     validation = [row for row in history if "validation/loss" in row]
     assert [row["validation/bits_per_byte/wiki"] for row in validation] == [

@@ -121,7 +121,7 @@ def test_a_directory_in_use_is_refused(corpus: Path, tmp_path: Path) -> None:
     run = small_run(corpus, tmp_path, train={"tokens": 20_000 * 4 * 16})
     first = start(run, 1)
     wait_for_steps(run, 1, first)
-    second = {**run, "directory": str(tmp_path / "." )}
+    second = {**run, "directory": str(tmp_path / ".")}
     codes = finish(start(second, 1))
     kill(first)
     assert codes == [2]

@@ -1,0 +1,43 @@
+"""Models out of checkpoints, whatever wrote them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain.checkpoint.weights import find_checkpoint, full_weights
+from pretrain.config.errors import ConfigError
+from tests.example import small_run
+from tests.processes import train_processes
+
+
+@pytest.fixture(scope="module")
+def single(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    directory = tmp_path_factory.mktemp("single")
+    train_processes(small_run(corpus, directory, parallel={"zero": 0}, model={"dropout": 0.0}), 1)
+    return full_weights(find_checkpoint(directory))
+
+
+@pytest.mark.parametrize(("processes", "zero"), [(2, 1), (2, 2), (2, 3), (3, 3)])
+def test_weights_of_every_stage_are_one_process_s(
+    single: dict[str, torch.Tensor], corpus: Path, tmp_path: Path, processes: int, zero: int
+) -> None:
+    batch = {"global_batch_size": 6, "micro_batch_size": 1} if processes == 3 else {}
+    run = small_run(corpus, tmp_path, parallel={"zero": zero}, model={"dropout": 0.0}, batch=batch)
+    train_processes(run, processes)
+    weights = full_weights(find_checkpoint(tmp_path))
+    assert weights.keys() == single.keys()
+    assert {name: tuple(value.shape) for name, value in weights.items()} == {
+        name: tuple(value.shape) for name, value in single.items()
+    }
+    if processes == 2:  # the same batches, so the same weights up to rounding
+        for name, value in single.items():
+            assert torch.allclose(weights[name], value, atol=2e-5), name
+    assert torch.equal(weights["head.weight"], weights["embedding.tokens.weight"])
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be a checkpoint or a run directory that has one"):
+        find_checkpoint(tmp_path)
