@@ -58,6 +58,14 @@ def parse_bytes(value: object) -> int:
     return parse_count(value)
 
 
+def short(count: float) -> str:
+    """12.3k, 4.56M, 1.20B."""
+    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g}{unit}"
+    return f"{count:.3g}"
+
+
 def _singular(word: str) -> str:
     word = word.lower()
     return word[:-1] if len(word) > 1 and word.endswith("s") else word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from pretrain.config.units import short
 from pretrain.shards.manifest import Manifest
 
 
@@ -54,14 +56,20 @@ def summarize(manifest: Manifest, run_tokens: int | None = None) -> list[SourceS
 
 def print_manifest(manifest: Manifest, run_tokens: int | None = None, console: Console | None = None) -> None:
     """Print the sources and the stages of a corpus."""
-    console = console or Console()
+    console = console or terminal()
     tokenizer = manifest.tokenizer
     console.print(
         f"{manifest.name}: tokenizer {tokenizer.fingerprint} ({tokenizer.vocab_size:,} entries), "
-        f"tokens as {manifest.dtype}, made by pretrain {manifest.code_version}, fingerprint {manifest.fingerprint()}"
+        f"tokens as {manifest.dtype}, made by pretrain {manifest.code_version}, fingerprint {manifest.fingerprint()}",
+        soft_wrap=True,
     )
     console.print(_sources(summarize(manifest, run_tokens), run_tokens))
     console.print(_stages(manifest))
+
+
+def terminal() -> Console:
+    """Standard output; pipes and logs get lines long enough for the tables."""
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def _sources(summaries: list[SourceSummary], run_tokens: int | None) -> Table:
@@ -99,14 +107,3 @@ def _table(title: str, names: list[str], numbers: list[str]) -> Table:
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-def short(count: int) -> str:
-    """`3528822` -> `3.53M`: three digits, k M B T; below 10,000 as it is. The manifest has exact counts."""
-    if count < 10_000:
-        return f"{count:,}"
-    for magnitude in ("k", "M", "B", "T"):
-        count_in = count / 1000 ** (" kMBT".index(magnitude))
-        if count_in < 999.5 or magnitude == "T":
-            return f"{count_in:.{max(0, 3 - len(str(int(count_in))))}f}{magnitude}"
-    raise AssertionError(count)

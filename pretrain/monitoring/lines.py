@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from pretrain.config.units import short
 from pretrain.monitoring.metrics import Kind, Row
 
 FIRST_STEPS = 3
@@ -55,14 +56,6 @@ def other_line(kind: Kind, row: Row) -> str:
     parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in ("step", "tokens")]
     wanted = [part for part in parts if not part.startswith(("perplexity/", "bits_per_byte/"))]
     return f"step {row['step']:>7,}  {kind}: " + "  ".join(wanted)
-
-
-def short(count: float) -> str:
-    """12.3k, 4.56M, 1.20B."""
-    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= limit:
-            return f"{count / limit:.3g}{unit}"
-    return f"{count:.3g}"
 
 
 def clock(seconds: float) -> str:

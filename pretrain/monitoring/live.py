@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from pretrain.monitoring.lines import clock, other_line, short
+from pretrain.config.units import short
+from pretrain.monitoring.lines import clock, other_line
 from pretrain.monitoring.metrics import Kind, Row
 
 SPARKS = "▁▂▃▄▅▆▇█"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pretrain.config.units import BatchSize, Interval, parse_bytes, parse_count, parse_seconds
+from pretrain.config.units import BatchSize, Interval, parse_bytes, parse_count, parse_seconds, short
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,9 @@ def test_intervals() -> None:
     for wrong in ("100", "100 parsecs", "0 steps"):
         with pytest.raises(ValueError):
             Interval.model_validate(wrong)
+
+
+def test_short() -> None:
+    assert [short(n) for n in (7, 999, 12_345, 479_653, 4.56e6, 1.2e9, 3e12)] == [
+        "7", "999", "12.3k", "480k", "4.56M", "1.2B", "3T",
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ from pretrain.cli.corpus import app
 from pretrain.cli.tokenizer import app as tokenizer_app
 from pretrain.config.errors import ConfigError
 from pretrain.corpus.prepare import prepare
-from pretrain.corpus.show import short, summarize
+from pretrain.corpus.show import summarize
 from pretrain.corpus.verify import verify
 from pretrain.shards.manifest import load_manifest
 from tests.corpus.helpers import jsonl, recipe, texts, write_jsonl
@@ -60,15 +60,6 @@ def test_summary(manifest: Path) -> None:
     assert web.natural_share + books.natural_share == pytest.approx(1)
     assert web.epochs == pytest.approx(750_000 / corpus.sources["web"].splits["train"].tokens)
     assert summarize(corpus)[0].epochs is None
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0"), (9999, "9,999"), (10_000, "10.0k"), (480_000, "480k"), (999_600, "1.00M"), (3_528_822, "3.53M"),
-     (300 * 10**9, "300B"), (12_345 * 10**12, "12345T")],
-)  # fmt: skip
-def test_short(count: int, text: str) -> None:
-    assert short(count) == text
 
 
 def test_commands(manifest: Path, tmp_path: Path, tokenizer: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from pretrain.monitoring.jsonl import read_rows
-from pretrain.monitoring.lines import clock, short, train_line
+from pretrain.monitoring.lines import clock, train_line
 from pretrain.monitoring.live import LiveView, sparkline
 from tests.example import small_run
 from tests.processes import told, train_processes
@@ -142,6 +142,5 @@ def test_sparkline() -> None:
     assert sparkline([2.0], 5) == "▁"
 
 
-def test_short_numbers() -> None:
-    assert [short(n) for n in (999, 12_345, 4.56e6, 1.2e9, 3e12)] == ["999", "12.3k", "4.56M", "1.2B", "3T"]
+def test_clock() -> None:
     assert [clock(n) for n in (5, 65, 3723, 273_900)] == ["0:05", "1:05", "1:02:03", "3d 04:05"]
