@@ -1,0 +1,1 @@
+"""How a run is started on several processes: the commands are in README.md beside this file."""

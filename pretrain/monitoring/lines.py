@@ -1,8 +1,10 @@
-"""Plain lines for logs and pipes."""
+"""Plain lines for pipes and for logs/train.log."""
 
 from __future__ import annotations
 
+import sys
 import time
+from typing import TextIO
 
 from pretrain.config.units import short
 from pretrain.monitoring.metrics import Kind, Row
@@ -12,10 +14,11 @@ FIRST_STEPS = 3
 
 
 class PlainLines:
-    """A line for the first steps, then one every `seconds`; every validation and event."""
+    """A line for the first steps, then one every `seconds`; every validation and event. The file is closed with it."""
 
-    def __init__(self, total_tokens: int, seconds: float = 10.0) -> None:
+    def __init__(self, total_tokens: int, file: TextIO | None = None, seconds: float = 10.0) -> None:
         self._total = total_tokens
+        self._file = file
         self._seconds = seconds
         self._shown = 0
         self._last = 0.0
@@ -27,17 +30,22 @@ class PlainLines:
             if self._shown >= FIRST_STEPS and now - self._last < self._seconds:
                 return
             self._shown, self._last = self._shown + 1, now
-            print(train_line(row, self._total), flush=True)
+            self._print(train_line(row, self._total))
         elif kind == "event":
-            print(f"step {row['step']:>7,}  {row['message']}", flush=True)
+            self._print(f"step {row['step']:>7,}  {row['message']}")
         else:
-            print(other_line(kind, row), flush=True)
+            self._print(other_line(kind, row))
 
     def flush(self) -> None:
         """Lines are flushed as they are printed."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Close the file that was given."""
+        if self._file:
+            self._file.close()
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._file or sys.stdout, flush=True)
 
 
 def train_line(row: Row, total_tokens: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pretrain.config.run import Run
 from pretrain.monitoring.jsonl import JsonLines, cut_back
+from pretrain.monitoring.lines import PlainLines
 from pretrain.monitoring.metrics import Sink
 
 
@@ -18,14 +19,13 @@ def make_sinks(
     """The sinks of the writing rank for a run that stands at `step`; `about` is added to W&B's config."""
     cut_back(directory / "metrics.jsonl", step)
     yield JsonLines(directory / "metrics.jsonl")
+    yield PlainLines(total_tokens, open(directory / "logs" / "train.log", "a", encoding="utf-8"))
     terminal = run.monitoring.terminal
     if terminal == "rich" or (terminal == "auto" and sys.stdout.isatty()):
         from pretrain.monitoring.live import LiveView
 
         yield LiveView(run.name, total_tokens)
     elif terminal != "none":
-        from pretrain.monitoring.lines import PlainLines
-
         yield PlainLines(total_tokens)
     if run.monitoring.tensorboard:
         from pretrain.monitoring.tensorboard import TensorBoard

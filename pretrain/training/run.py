@@ -12,7 +12,9 @@ from pretrain.checkpoint.state import TrainState
 from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
+from pretrain.monitoring.closing import closing_table
 from pretrain.monitoring.environment import describe_environment, git_commit
+from pretrain.monitoring.jsonl import read_rows
 from pretrain.monitoring.metrics import Metrics, Sink
 from pretrain.monitoring.sinks import make_sinks
 from pretrain.parallel.process import World
@@ -38,6 +40,8 @@ def run_training(run: Run, manifest: Manifest, world: World) -> None:
             state = train_until_done(session, state, metrics, directory.checkpoints, _extra(run), stop)
         finally:
             metrics.close()
+    if world.is_writer:
+        _say(world, *closing_table(read_rows(directory.path / "metrics.jsonl")))
     _say(world, f"{run.name}: {state.step:,} steps, {state.tokens:,} tokens; all of it is in {directory.path}")
 
 

@@ -94,6 +94,8 @@ def test_the_run_directory_tells_what_was_run(finished: Path) -> None:
     from pretrain.config.load import load_run
 
     assert load_run(finished / "run.yaml").model.vocab_size == 211
+    log = (finished / "logs" / "train.log").read_text()
+    assert "step       1  64 tokens" in log and "going on from" in log and "step      20  validation: " in log
     assert (finished / "checkpoints" / "latest").read_text() == "step-00000020"
 
 
