@@ -7,7 +7,7 @@ from typing import Any
 
 
 def closing_table(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Lines of text from the rows of metrics.jsonl: loss (nats) and bits per byte of each source, then the lines to beat.
+    """Text lines from the rows of metrics.jsonl: nats and bits per byte of each source, then the lines to beat.
 
     Empty when the run was never validated.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from typing import Any
 
@@ -24,7 +26,8 @@ def make_engine(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict
     vars(deepspeed.ops)["__compatible_ops__"] = dict.fromkeys(installed_ops, False)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed.init_distributed(dist_backend=torch.distributed.get_backend(), auto_mpi_discovery=False, verbose=False)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
+    with contextlib.redirect_stdout(io.StringIO()):  # its bf16 optimizer prints memory tables
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
     return engine
 
 
