@@ -7,15 +7,17 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Two test workers train on one thread each; more would only wait for one another.
 WORKERS ?= 2
+TORCH_OPTIONS ?=
 
 .PHONY: install quickstart test lint benchmarks clean
 
 install: $(VENV)/installed
 
-# torch comes first and pinned: a range would bring gigabytes of CUDA to a machine without a GPU.
+# torch comes first, alone, so that TORCH_OPTIONS can say where from: PyPI's wheel for Linux brings CUDA along (gigabytes);
+# for a machine without a GPU give the index of PyTorch's CPU wheels, TORCH_OPTIONS="--index-url ...".
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_OPTIONS) torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 

@@ -28,9 +28,18 @@ REQUIRES = [
     # seeing
     "wandb>=0.31",
     "tensorboard>=2.16",
-    "matplotlib>=3.8",
 ]
-DEVELOP = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff", "mypy", "types-PyYAML"]
+DEVELOP = [
+    "jsonschema>=4",
+    "jsonschema>=4",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.5",
+    "hypothesis>=6.100",
+    "ruff",
+    "mypy",
+    "types-PyYAML",
+]
 
 setup(
     name="pretrain",

@@ -11,7 +11,6 @@ checkpoints/
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+
+from pretrain.shards.files import sha256
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -57,9 +58,8 @@ def list_checkpoints(directory: Path) -> list[Path]:
 def record(path: Path, root: Path) -> FileRecord:
     """Size and SHA-256 of a file, after making sure it is on disk."""
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
-        return FileRecord(str(path.relative_to(root)), os.fstat(file.fileno()).st_size, digest)
+    return FileRecord(str(path.relative_to(root)), path.stat().st_size, sha256(path))
 
 
 def commit(temporary: Path, records: Iterable[FileRecord]) -> Path:
@@ -69,8 +69,6 @@ def commit(temporary: Path, records: Iterable[FileRecord]) -> Path:
     write_durably(temporary / "files.json", orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     for folder in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
         _sync_directory(folder)
-    if final.exists():
-        shutil.rmtree(final)  # a damaged one of the same step, passed over at the start
     os.replace(temporary, final)
     _sync_directory(final.parent)
     write_durably(final.parent / "latest.tmp", final.name.encode())
@@ -90,13 +88,21 @@ def damage(checkpoint: Path, part: int = 0, parts: int = 1) -> str | None:
         return f"files.json cannot be read: {error}"
     for name, expected in sorted(rows.items())[part::parts]:
         path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if (size := path.stat().st_size) != expected["bytes"]:
-            return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
-        if record(path, checkpoint).sha256 != expected["sha256"]:
-            return f"{name} was altered: its SHA-256 is not the one it was written with"
+        try:
+            if (size := path.stat().st_size) != expected["bytes"]:
+                return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
+            if sha256(path) != expected["sha256"]:
+                return f"{name} was altered: its SHA-256 is not the one it was written with"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
     return None
+
+
+def set_aside(checkpoint: Path) -> None:
+    """Take a damaged checkpoint out of the list: it is neither loaded nor counted, and its files stay to be seen."""
+    aside = checkpoint.with_suffix(".damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
 
 
 def clean(directory: Path) -> None:

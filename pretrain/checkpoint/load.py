@@ -9,23 +9,39 @@ from typing import Any
 import torch
 
 from pretrain.checkpoint.engine import DurableCheckpointEngine
-from pretrain.checkpoint.files import damage, list_checkpoints
+from pretrain.checkpoint.files import damage, list_checkpoints, set_aside
 from pretrain.checkpoint.state import TrainState, check_same, read_state
 from pretrain.checkpoint.tensors import load_tensors
+from pretrain.config.errors import ConfigError
 from pretrain.parallel.process import World
 
 
 def find_whole(directory: Path, world: World, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint whose files are all as they were written, or None. All ranks call it together.
+    """The newest checkpoint whose files are all as they were written, or None when there is none at all.
 
-    Each rank reads its share of the files; what is wrong with a checkpoint is told to `say`.
+    All ranks call it together, each reads its share of the files. Damaged ones are told to `say` and set aside, so that
+    they are not counted among those to keep. Raises ConfigError when every checkpoint is damaged.
     """
+    damaged: list[Path] = []
     for checkpoint in list_checkpoints(directory):
-        wrong = damage(checkpoint, world.rank, world.size)
-        if not world.any(wrong is not None):
+        wrong = world.first(damage(checkpoint, world.rank, world.size))
+        if wrong is None:
+            _set_aside(damaged, world)
             return checkpoint
-        say(f"checkpoint {checkpoint.name} is damaged and passed over: {wrong or 'see the other ranks'}")
+        say(f"checkpoint {checkpoint.name} is damaged and passed over: {wrong}")
+        damaged.append(checkpoint)
+    if damaged:
+        names = ", ".join(checkpoint.name for checkpoint in damaged)
+        fix = "restore one, or move the directory away to start from the beginning"
+        raise ConfigError.of("checkpoint", names, f"every checkpoint is damaged, the last one because {wrong}", fix)
     return None
+
+
+def _set_aside(damaged: list[Path], world: World) -> None:
+    world.barrier()  # nobody still reads them
+    if world.is_writer:
+        for checkpoint in damaged:
+            set_aside(checkpoint)
 
 
 def resume(engine: Any, checkpoint: Path, now: TrainState, world: World) -> TrainState:
@@ -36,7 +52,13 @@ def resume(engine: Any, checkpoint: Path, now: TrainState, world: World) -> Trai
     saved = read_state(checkpoint)
     check_same(saved, now, checkpoint)
     engine.checkpoint_engine = DurableCheckpointEngine()
+    asked, clip = [dict(group, params=None) for group in engine.optimizer.param_groups], engine.gradient_clipping()
     engine.load_checkpoint(str(checkpoint), tag="engine")
+    # DeepSpeed brings back the settings of the checkpoint too; those of the run count, which may have changed
+    for group, wanted in zip(engine.optimizer.param_groups, asked, strict=True):
+        group.update({name: wanted[name] for name in ("betas", "eps", "weight_decay")})
+    if hasattr(engine.optimizer, "clip_grad"):
+        engine.optimizer.clip_grad = clip
     set_random_state(load_tensors(checkpoint / f"rng-{world.rank:05d}.pt"))
     return saved
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain.checkpoint.files import list_checkpoints
 from pretrain.checkpoint.state import TrainState, read_state
+from pretrain.config.errors import ConfigError
 from pretrain.config.run import Checkpoint
 
 
@@ -27,10 +29,18 @@ def keep(states: Sequence[TrainState], config: Checkpoint) -> set[int]:
 
 def remove_old(directory: Path, config: Checkpoint) -> None:
     """Delete the checkpoints that `config` does not keep."""
-    states = {path: read_state(path) for path in list_checkpoints(directory)}
+    states = {path: state for path in list_checkpoints(directory) if (state := _readable(path))}
     kept = keep(list(states.values()), config)
     for path, state in states.items():
         if state.step not in kept:
-            hidden = path.with_suffix(".tmp")  # invisible at once, whatever interrupts the deletion
-            path.rename(hidden)
-            shutil.rmtree(hidden, ignore_errors=True)
+            with contextlib.suppress(OSError):  # failing to delete is not failing to save
+                hidden = path.with_suffix(".tmp")  # invisible at once, whatever interrupts the deletion
+                path.rename(hidden)
+                shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _readable(path: Path) -> TrainState | None:
+    try:
+        return read_state(path)
+    except ConfigError:
+        return None  # not ours to judge here: it stays

@@ -33,25 +33,28 @@ def save_checkpoint(
     with nothing visible left behind.
     """
     temporary = directory / (name_of(state.step) + ".tmp")
-    error = _attempt(lambda: _prepare(temporary)) if world.is_writer else None
-    if world.any(error is not None):
-        raise SaveError(f"{temporary.name}: {error or 'rank 0 could not make the directory'}")
+    _agree(world, _attempt(lambda: _prepare(temporary)) if world.is_writer else None, state)
     engine.checkpoint_engine = files = DurableCheckpointEngine()
     engine._copy_recovery_script = lambda folder: None  # these scripts unpickle what they are given; see weights.py
     engine.save_checkpoint(str(temporary), tag="engine", save_latest=False)
     records: list[FileRecord] = []
     error = files.error or _attempt(lambda: records.extend(_write_rest(temporary, files.written, state, world, extra)))
+    _agree(world, error, state, temporary)
     everyone = _gather(records, world)
-    if not world.any(error is not None) and world.is_writer:
-        error = _attempt(lambda: commit(temporary, everyone))
-    if world.any(error is not None):
-        if world.is_writer:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise SaveError(f"{name_of(state.step)} was not saved: {error or 'another rank failed'}")
+    _agree(world, _attempt(lambda: commit(temporary, everyone)) if world.is_writer else None, state, temporary)
     if world.is_writer:
         remove_old(directory, config)
     world.barrier()
     return temporary.with_suffix("")
+
+
+def _agree(world: World, error: OSError | None, state: TrainState, temporary: Path | None = None) -> None:
+    """Go on only when no rank had an error; else nothing is left behind and every rank raises the first one."""
+    message = world.first(None if error is None else str(error))
+    if message is not None:
+        if world.is_writer and temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise SaveError(f"{name_of(state.step)} was not saved: {message}")
 
 
 def _prepare(temporary: Path) -> None:

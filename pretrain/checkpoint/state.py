@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from pretrain.config.errors import ConfigError, Problem
+from pretrain.data.plan import DataPlan
 
 FORMAT_VERSION = 1
 
@@ -63,13 +64,17 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
         "model_fingerprint": "is of another model",
         "tokenizer_fingerprint": "was trained with another tokenizer",
         "manifest_fingerprint": "was trained on another corpus",
-        "plan_fingerprint": "has another data plan (batch size, ramp, mixture, seed or skipped windows)",
     }
     problems = [
         Problem(f"checkpoint {checkpoint.name} {field}", getattr(saved, field), rule, fix)
         for field, rule in rules.items()
         if getattr(saved, field) != getattr(now, field)
     ]
+    if DataPlan.from_plain(saved.plan).until(saved.step) != DataPlan.from_plain(now.plan).until(saved.step):
+        rule = (
+            f"its first {saved.step:,} steps had another data plan (batch size, ramp, mixture, seed or skipped windows)"
+        )
+        problems.append(Problem(f"checkpoint {checkpoint.name} plan", saved.plan_fingerprint, rule, fix))
     if saved.layout != now.layout:
         changes = ", ".join(
             f"{k}: {v} -> {now.layout.get(k)}" for k, v in saved.layout.items() if now.layout.get(k) != v

@@ -50,9 +50,9 @@ def schema(output: Annotated[str | None, typer.Option("--output", "-o", help="Wr
     import json
     from pathlib import Path
 
-    from pretrain.config.run import Run
+    from pretrain.config.schema import run_schema
 
-    text = json.dumps(Run.model_json_schema(), indent=2)
+    text = json.dumps(run_schema(), indent=2)
     if output:
         Path(output).write_text(text + "\n", encoding="utf-8")
     else:

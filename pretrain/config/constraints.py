@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pretrain.config.deepspeed import contradictions
 from pretrain.config.errors import ConfigError, Problem
@@ -111,6 +112,14 @@ def _weight_stages(run: Run, processes: int) -> Violations:
         before = tokens
 
 
+def _windows(run: Run, processes: int) -> Violations:
+    windows = sorted(run.data.skip, key=lambda window: window.first_sample)
+    for before, after in pairwise(windows):
+        if before.first_sample + before.samples > after.first_sample:
+            rule = f"overlaps the window that begins at {before.first_sample}"
+            yield Problem("data.skip", after.first_sample, rule, "join the two into one window")
+
+
 def _keep_every(run: Run, processes: int) -> Violations:
     keep = run.checkpoint.keep_every
     if keep and keep.unit == "seconds":
@@ -147,6 +156,7 @@ CONSTRAINTS = (
     Constraint("betas", "a decay of 1 never forgets and divides by zero in the bias correction", _betas),
     Constraint("mixture-positive", "a share of nothing cannot be served", _mixtures),
     Constraint("weight-stages", "a mixture changes between two samples, in order", _weight_stages),
+    Constraint("skip-apart", "a sample is left out once", _windows),
     Constraint("keep-every", "which checkpoints are kept must not depend on the clock", _keep_every),
     Constraint("deepspeed", "a setting has one home: what the YAML decides the passthrough may not", _deepspeed),
 )

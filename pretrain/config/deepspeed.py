@@ -39,7 +39,7 @@ def derived(run: Run, processes: int) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": run.batch.micro_batch_size,
         "gradient_accumulation_steps": samples // (run.batch.micro_batch_size * processes),
         "gradient_clipping": run.optimizer.clip,
-        "zero_optimization": _zero(run.parallel.zero),
+        "zero_optimization": {"stage": run.parallel.zero},
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": bf16},
         "steps_per_print": None,
@@ -49,10 +49,6 @@ def derived(run: Run, processes: int) -> dict[str, Any]:
         # Gradients of micro-batches are summed in fp32: in bf16 the small ones would be lost.
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config
-
-
-def _zero(stage: int) -> dict[str, Any]:
-    return {"stage": stage}
 
 
 def contradictions(run: Run, processes: int) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,19 @@ class _Loader(yaml.SafeLoader):
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
@@ -89,7 +97,11 @@ def _override(plain: dict[str, Any], override: str) -> None:
             raise ConfigError.of("override", override, f"{where} is not a section", f"override {where} itself")
         section[part] = value
         section = value
-    section[last] = yaml.load(text, Loader=_Loader)
+    try:
+        section[last] = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        rule, fix = f"its value must be YAML: {_one_line(error)}", "quote it"
+        raise ConfigError.of("override", override, rule, fix) from None
 
 
 def _resolve_part(section: str, folder: str, value: object) -> dict[str, Any]:

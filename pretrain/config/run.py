@@ -52,7 +52,7 @@ class WeightStage(Section):
     """From a point of the run on, another mixture."""
 
     from_tokens: Tokens = Field(ge=0)
-    """The first token that is drawn with this mixture; whole samples."""
+    """Where in the order this mixture begins, in tokens; whole samples. Skipped windows count."""
     mixture: Mixture
     """Share of training tokens per source; normalised."""
 
@@ -61,7 +61,7 @@ class SkippedWindow(Section):
     """Samples of the order that are never served, such as those around a loss spike."""
 
     first_sample: int = Field(ge=0)
-    """Index in the order, as metrics.jsonl shows it."""
+    """Index in the order; each training row of metrics.jsonl has the `first_sample` of its batch."""
     samples: int = Field(ge=1)
     """How many to leave out."""
 

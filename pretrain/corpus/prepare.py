@@ -44,6 +44,7 @@ def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
         units = {name: _units(name, recipe) for name in recipe.sources}
         workspace = Workspace(directory, _key(recipe, units, given))
         if workspace.finished():
+            workspace.clean()
             _refresh(recipe, workspace, reporter)
             return workspace.manifest
         _announce(workspace, reporter)

@@ -71,12 +71,19 @@ class Workspace:
         self.manifest.unlink(missing_ok=True)
         shutil.rmtree(self.tokenizer, ignore_errors=True)
         shutil.copytree(self.new_tokenizer, self.tokenizer)
+        for file in self.tokenizer.iterdir():
+            with open(file, "rb") as copied:
+                os.fsync(copied.fileno())
         manifest.save(self.manifest)
         sync_directory(self.directory)
+        self.clean()
+
+    def clean(self) -> None:
+        """Remove what a finished corpus no longer needs; a kill in the middle of it is made good by the next call."""
         for old in self.directory.glob("data-*"):
             if old.name != f"data-{self.key}":
                 shutil.rmtree(old)
-        shutil.rmtree(self.work)
+        shutil.rmtree(self.work, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ def whole_weights(weights: Sequence[Decimal]) -> tuple[int, ...]:
     whole = [int(weight.scaleb(digits)) for weight in weights]
     if sum(whole) >= LARGEST_TOTAL:
         total = sum(whole)
-        whole = [round(weight * (LARGEST_TOTAL - len(whole)) / total) for weight in whole]
+        room = LARGEST_TOTAL - 2 * len(whole)
+        whole = [max(1, round(weight * room / total)) if weight else 0 for weight in whole]
     divisor = int(np.gcd.reduce(whole))
     return tuple(weight // divisor for weight in whole)
 

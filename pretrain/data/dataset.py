@@ -65,6 +65,8 @@ class Corpus:
         stages = {f"data.stages.{n}.mixture": stage.mixture for n, stage in enumerate(run.data.stages)}
         first = run.data.mixture if run.data.mixture is not None else default
         samples = {name: stream.samples for name, stream in zip(self.sources, self.train, strict=True)}
+        if not any(first.values()):
+            yield Problem("data.mixture", first, "the corpus's own weights are all 0", "give data.mixture")
         for field, mixture in {"data.mixture": first, **stages}.items():
             for name, weight in mixture.items():
                 if name not in samples:

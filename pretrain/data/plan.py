@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -84,6 +84,31 @@ class DataPlan:
     def fingerprint(self) -> str:
         """Sixteen hex digits; equal plans serve equal batches from equal corpora."""
         return fingerprint(self.plain())
+
+    def until(self, step: int) -> DataPlan:
+        """What of the plan decides the batches before `step`: plans that agree on it served the same."""
+        if step == 0:
+            return replace(self, phases=(), stages=(), skipped=())
+        served = self.batch(step)[0]
+        end = int(self.order_index(np.array([served - 1]))[0])
+        return replace(
+            self,
+            phases=tuple(phase for phase in self.phases if phase.first_step < step),
+            stages=tuple(stage for stage in self.stages if stage.first_sample <= end),
+            skipped=tuple(window for window in self.skipped if window.first_sample <= end),
+        )
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> DataPlan:
+        """What `plain` returned, also after JSON."""
+        return cls(
+            plain["seed"],
+            plain["sequence_length"],
+            tuple(plain["sources"]),
+            tuple(Phase(**phase) for phase in plain["phases"]),
+            tuple(Stage(stage["first_sample"], tuple(stage["weights"])) for stage in plain["stages"]),
+            tuple(Window(**window) for window in plain["skipped"]),
+        )
 
 
 def make_plan(run: Run, sources: Sequence[str], default: Mixture) -> DataPlan:

@@ -8,7 +8,7 @@ from pretrain.shards.manifest import Manifest
 
 
 def with_vocabulary(run: Run, manifest: Manifest) -> Run:
-    """The run with its model's vocabulary and its tokenizer filled in from the corpus.
+    """The run with its model's vocabulary filled in from the corpus.
 
     Raises ConfigError when the run's tokenizer is not the manifest's, or the model's vocabulary is too small for it.
     """
@@ -16,8 +16,12 @@ def with_vocabulary(run: Run, manifest: Manifest) -> Run:
     if run.tokenizer is not None:
         from tokenizer import load_tokenizer
 
-        if (given := load_tokenizer(run.tokenizer).fingerprint) != recorded.fingerprint:
-            rule = f"has fingerprint {given}, the manifest's tokens were made with {recorded.fingerprint}"
+        given = load_tokenizer(run.tokenizer)
+        if (given.fingerprint, given.end_of_text) != (recorded.fingerprint, recorded.end_of_text):
+            rule = (
+                f"has fingerprint {given.fingerprint} and end-of-text {given.end_of_text}, "
+                f"the manifest's tokens were made with {recorded.fingerprint} and {recorded.end_of_text}"
+            )
             fix = f"leave it out, or use {manifest.directory / recorded.path}"
             raise ConfigError.of("tokenizer", run.tokenizer, rule, fix)
     size = run.model.vocab_size or recorded.vocab_size
@@ -25,5 +29,4 @@ def with_vocabulary(run: Run, manifest: Manifest) -> Run:
         rule = f"must hold the {recorded.vocab_size} tokens of the corpus's tokenizer"
         raise ConfigError.of("model.vocab_size", size, rule, "leave it out")
     model = run.model.model_copy(update={"vocab_size": size})
-    tokenizer = run.tokenizer or str(manifest.directory / recorded.path)
-    return run.model_copy(update={"model": model, "tokenizer": tokenizer})
+    return run.model_copy(update={"model": model})

@@ -26,10 +26,12 @@ def make_norm(config: Model) -> nn.Module:
 
 
 class Table(nn.Embedding):
-    """Rows to look up. `initialize` draws them; torch's own draw, on the meta device, would cost 1.6 s of imports."""
+    """Rows to look up. On the meta device torch's own first draw does nothing and costs 1.6 s of imports."""
 
     def reset_parameters(self) -> None:
-        """Leave the weights as they are."""
+        """Draw as torch does; `initialize` draws again."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
 
 
 class Embedding(nn.Module):

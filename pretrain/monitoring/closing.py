@@ -12,10 +12,10 @@ def closing_table(rows: Iterable[dict[str, Any]]) -> list[str]:
     Empty when the run was never validated.
     """
     last: dict[str, dict[str, Any]] = {row["kind"]: row for row in rows}
-    if not (validation := last.get("validation")):
+    if "loss" not in (validation := last.get("validation", {})):
         return []
     sources = [name.removeprefix("loss/") for name in validation if name.startswith("loss/")]
-    width = max(len("validation loss"), *map(len, sources))
+    width = max(map(len, ["validation loss", *sources]))
     lines = [f"{'validation loss':<{width}}  {'nats/token':>10}  {'bits/byte':>9}"]
     for name, suffix in [*((source, f"/{source}") for source in sources), ("all", "")]:
         loss, bits = validation[f"loss{suffix}"], validation[f"bits_per_byte{suffix}"]

@@ -51,6 +51,8 @@ def _cpu_name() -> str:
 
 
 def _git(code: Path, *arguments: str) -> str:
+    if not (code / ".git").exists():
+        return ""  # installed from a wheel: git would find whatever repository the environment lies in
     try:
         done = subprocess.run(["git", *arguments], cwd=code, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):

@@ -13,14 +13,18 @@ from pretrain.monitoring.metrics import Kind, Row
 
 
 class JsonLines:
-    """Appends to a file; each row is with the operating system before the next step, so a kill loses none."""
+    """Appends to a file; each row is with the operating system before the next step, so a kill loses none.
+
+    After a failed write (a full disk) the rest of the row is written before the next one: no line is torn.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        self._file = path.open("ab")
 
     def write(self, kind: Kind, row: Row) -> None:
         """Append {"kind": kind, **row}."""
         self._file.write(orjson.dumps({"kind": kind, **row}) + b"\n")
+        self._file.flush()
 
     def flush(self) -> None:
         """Wait until the file is on disk."""
@@ -45,8 +49,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Drop the rows after `step`: the run goes on from there and writes them again."""
-    kept = [orjson.dumps(row) for row in read_rows(path) if row["step"] <= step]
+    """Drop the rows after `step`, all of them at step 0: the run goes on from there and writes them again."""
+    kept = [orjson.dumps(row) for row in read_rows(path) if step and row["step"] <= step]
     temporary = path.with_suffix(".jsonl.tmp")
     with open(temporary, "wb") as file:
         file.writelines(line + b"\n" for line in kept)

@@ -51,7 +51,7 @@ class PlainLines:
 def train_line(row: Row, total_tokens: int) -> str:
     """One training row in one line."""
     tokens, rate = int(row["tokens"]), float(row["tokens_per_second"])
-    left = (total_tokens - tokens) / rate if rate else 0.0
+    left = max(0, total_tokens - tokens) / rate if rate else 0.0
     return (
         f"step {row['step']:>7,}  {short(tokens)} tokens  loss {row['loss']:.4f}  grad norm {row['grad_norm']:.3f}  "
         f"lr {row['learning_rate']:.2e}  {short(rate)} tokens/s  MFU {100 * float(row['mfu']):.1f}%  "

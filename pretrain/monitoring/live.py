@@ -56,7 +56,7 @@ class LiveView:
 
     def _progress(self) -> Progress:
         row = self._train
-        left = (self._total - int(row["tokens"])) / max(1e-9, float(row["tokens_per_second"]))
+        left = max(0, self._total - int(row["tokens"])) / max(1e-9, float(row["tokens_per_second"]))
         label = f"{short(float(row['tokens']))} of {short(self._total)} tokens, {clock(left)} left"
         bar = Progress(TextColumn("[bold]{task.description}"), BarColumn(40), TextColumn(label))
         bar.add_task(self._name, total=self._total, completed=min(self._total, int(row["tokens"])))

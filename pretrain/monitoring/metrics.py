@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
 Kind = Literal["train", "validation", "baseline", "event"]
@@ -24,15 +25,22 @@ class Sink(Protocol):
 
 
 class Metrics:
-    """Hands every row to all sinks. Ranks that do not write have no sinks."""
+    """Hands every row to all sinks. Ranks that do not write have no sinks.
+
+    A sink that cannot write (a full disk) does not end the training: it is told once on standard error.
+    """
 
     def __init__(self, sinks: Iterable[Sink] = ()) -> None:
         self._sinks = list(sinks)
+        self._failed: set[str] = set()
+
+    def add(self, sink: Sink) -> None:
+        """Hand rows to this sink too, from now on."""
+        self._sinks.append(sink)
 
     def write(self, kind: Kind, row: Row) -> None:
         """Hand on one row."""
-        for sink in self._sinks:
-            sink.write(kind, row)
+        self._each(lambda sink: sink.write(kind, row))
 
     def event(self, step: int, tokens: int, message: str) -> None:
         """Something a person should read: a resume, a damaged checkpoint, a failed save."""
@@ -40,11 +48,18 @@ class Metrics:
 
     def flush(self) -> None:
         """Flush all sinks."""
-        for sink in self._sinks:
-            sink.flush()
+        self._each(lambda sink: sink.flush())
 
     def close(self) -> None:
         """Close all sinks, each whatever happens in the others."""
-        for sink in self._sinks:
-            sink.close()
+        self._each(lambda sink: sink.close())
         self._sinks = []
+
+    def _each(self, action: Callable[[Sink], None]) -> None:
+        for sink in self._sinks:
+            try:
+                action(sink)
+            except OSError as error:
+                if (name := type(sink).__name__) not in self._failed:
+                    self._failed.add(name)
+                    print(f"metrics: {name} cannot write, rows may be missing: {error}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from dataclasses import dataclass
@@ -12,24 +13,19 @@ from pretrain.config.counts import flops_per_token
 from pretrain.config.run import Run
 
 PEAK_TFLOPS = {
-    "A100": 312.0,
-    "A800": 312.0,
-    "H100 PCIe": 756.0,
-    "H100": 989.4,
-    "H200": 989.4,
-    "H800": 989.4,
-    "B200": 2250.0,
-    "L40S": 362.0,
-    "A10G": 70.0,
-    "A40": 149.7,
-    "V100": 125.0,
-    "RTX 4090": 165.2,
-    "RTX 3090": 71.0,
+    "A100": (312.0, 19.5),
+    "A800": (312.0, 19.5),
+    "H100 PCIe": (756.0, 51.2),
+    "H100": (989.4, 66.9),
+    "H200": (989.4, 66.9),
+    "H800": (989.4, 66.9),
+    "L40S": (362.1, 91.6),
+    "A40": (149.7, 37.4),
+    "RTX 4090": (165.2, 82.6),
+    "RTX 3090": (71.0, 35.6),
 }
-"""Dense bf16 (V100: fp16) tensor-core peak in TFLOP/s, from NVIDIA's data sheets. The first name found in the
-device's name counts. Untested here: no GPU."""
-FP32_ON_TENSOR_CORES = 0.5
-"""fp32 matmuls run as TF32 at half the bf16 rate on these devices."""
+"""Dense peaks in TFLOP/s from NVIDIA's data sheets: bf16 on tensor cores, and fp32 without TF32, which torch leaves
+off. The first name that stands in the device's name counts. Untested here: no GPU."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +58,9 @@ def peak_tflops(device: torch.device, compute: str) -> float:
     """The device's peak: from the table by its name, on a CPU (or an unknown GPU) measured."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        for known, peak in PEAK_TFLOPS.items():
-            if known in name:
-                return peak if compute == "bf16" else peak * FP32_ON_TENSOR_CORES
+        for known, (bf16, fp32) in PEAK_TFLOPS.items():
+            if re.search(rf"\b{known}\b", name):
+                return bf16 if compute == "bf16" else fp32
     return measured_tflops(device, torch.bfloat16 if compute == "bf16" else torch.float32)
 
 

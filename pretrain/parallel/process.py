@@ -50,6 +50,14 @@ class World:
         """Whether `flag` is true on any rank."""
         return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
 
+    def first(self, text: str | None) -> str | None:
+        """The text of the lowest rank that has one, on every rank: how an error of one is told by all."""
+        if self.size == 1:
+            return text
+        texts: list[str | None] = [None] * self.size
+        dist.all_gather_object(texts, text)
+        return next((found for found in texts if found is not None), None)
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
@@ -63,7 +71,7 @@ def find_place(environment: Mapping[str, str]) -> Place:
     """
     if "RANK" in environment or "WORLD_SIZE" in environment:
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    elif int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+    elif "SLURM_STEP_ID" in environment and int(environment.get("SLURM_NTASKS", "1")) > 1:  # inside srun, not sbatch
         names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
     else:
         return Place(0, 0, 1)

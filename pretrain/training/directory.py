@@ -14,6 +14,7 @@ import yaml
 
 from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
+from pretrain.shards.files import write_atomically
 
 
 class RunDirectory:
@@ -29,6 +30,9 @@ class RunDirectory:
 
         Raises ConfigError when another process holds it or the directory cannot be made.
         """
+        if wild := set("[]*?") & set(str(self.path.absolute())):
+            rule = f"must not contain {' '.join(sorted(wild))}: DeepSpeed takes its path for a pattern"
+            raise ConfigError.of("directory", str(self.path), rule, "set `directory:` to another path")
         try:
             for folder in (self.path, self.checkpoints, self.path / "logs"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -48,20 +52,20 @@ class RunDirectory:
         """The id of the run, drawn once. Also W&B's."""
         path = self.path / "run_id"
         if not path.exists():
-            path.write_text(uuid.uuid4().hex[:12])
+            write_atomically(path, uuid.uuid4().hex[:12].encode())
         return path.read_text()
 
     def describe(self, run: Run, deepspeed: dict[str, Any], environment: str) -> list[str]:
         """Write run.yaml, deepspeed.json and environment.txt; returns what changed in run.yaml since the last start."""
         changes = differences(self._stored(), run.plain())
-        (self.path / "run.yaml").write_text(to_yaml(run), encoding="utf-8")
-        (self.path / "deepspeed.json").write_text(json.dumps(deepspeed, indent=2) + "\n", encoding="utf-8")
-        (self.path / "environment.txt").write_text(environment, encoding="utf-8")
+        write_atomically(self.path / "run.yaml", to_yaml(run).encode())
+        write_atomically(self.path / "deepspeed.json", (json.dumps(deepspeed, indent=2) + "\n").encode())
+        write_atomically(self.path / "environment.txt", environment.encode())
         return changes
 
     def _stored(self) -> dict[str, Any]:
         path = self.path / "run.yaml"
-        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
 
 
 def to_yaml(run: Run) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from pretrain.checkpoint.save import SaveError, save_checkpoint
 from pretrain.checkpoint.state import TrainState
 from pretrain.config.units import Interval
@@ -80,10 +82,12 @@ def train_row(
     """The metrics of one step. Units: nats, tokens, seconds, bytes; tflops and mfu are per device."""
     names, losses = session.corpus.sources, result.losses
     tokens = sum(losses.tokens)
+    first, _ = session.plan.batch(state.step - 1)
     speed = meter.measure(tokens, seconds)
     return {
         "step": state.step,
         "tokens": state.tokens,
+        "first_sample": session.plan.order_index(np.array([first])).item(),
         "loss": losses.mean,
         **{f"loss/{name}": loss for name, loss in losses.per_source(names).items()},
         "grad_norm": result.grad_norm,
@@ -149,10 +153,11 @@ def _step(session: Session, step: int, loader: Loader, votes: list[bool], checkp
         )
     except DivergedError as error:
         first, size = session.plan.batch(step)
+        start, end = session.plan.order_index(np.array([first, first + size - 1])).tolist()
         raise DivergedError(
-            f"{error} at step {step + 1} (samples {first} to {first + size - 1}, learning rate {rate:.3g}). "
-            f"The checkpoints in {checkpoints} are from before it. Lower optimizer.learning_rate or lengthen "
-            f"schedule.warmup, or leave these samples out with data.skip"
+            f"{error} at step {step + 1} (samples {start} to {end} of the order, learning rate {rate:.3g}). "
+            f"The checkpoints in {checkpoints} are from before; should the newest end the same way, move it away "
+            f"to go on from an earlier one. Lower optimizer.learning_rate, or leave these samples out with data.skip"
         ) from None
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from pretrain.checkpoint.load import find_whole, resume
 from pretrain.checkpoint.state import TrainState
 from pretrain.config.deepspeed import deepspeed_config
-from pretrain.config.errors import ConfigError
+from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.run import Run
 from pretrain.monitoring.closing import closing_table
 from pretrain.monitoring.environment import describe_environment, git_commit
 from pretrain.monitoring.jsonl import read_rows
-from pretrain.monitoring.metrics import Metrics, Sink
+from pretrain.monitoring.metrics import Metrics
 from pretrain.monitoring.sinks import make_sinks
 from pretrain.parallel.process import World
 from pretrain.resilience.signals import StopFlag
@@ -35,9 +35,10 @@ def run_training(run: Run, manifest: Manifest, world: World) -> None:
         if state.step >= session.total_steps:
             _say(world, *messages, f"{run.name} is finished: {state.step:,} steps, {state.tokens:,} tokens")
             return
-        metrics = Metrics(_open_metrics(session, directory, state, messages) if world.is_writer else ())
+        metrics = Metrics()
         try:
-            state = train_until_done(session, state, metrics, directory.checkpoints, _extra(run), stop)
+            _prepare_writer(session, directory, state, messages, metrics)
+            state = train_until_done(session, state, metrics, directory.checkpoints, _extra(run, manifest), stop)
         finally:
             metrics.close()
     if world.is_writer:
@@ -49,15 +50,16 @@ def run_training(run: Run, manifest: Manifest, world: World) -> None:
 def hold(directory: RunDirectory, world: World) -> Iterator[None]:
     """The directory's lock, held by rank 0 for all. Raises ConfigError on every rank when it is taken."""
     with contextlib.ExitStack() as stack:
-        error: ConfigError | None = None
+        error: str | None = None
         if world.is_writer:
             try:
                 stack.enter_context(directory.locked())
                 directory.run_id()
             except ConfigError as taken:
-                error = taken
-        if world.any(error is not None):
-            raise error or ConfigError.of("directory", str(directory.path), "rank 0 could not take it", "see rank 0")
+                error = taken.problems[0].rule
+        if (rule := world.first(error)) is not None:
+            fix = "wait for the run in it or stop it, or set `directory:` or another `name:`"
+            raise ConfigError.of("directory", str(directory.path), rule, fix)
         yield
 
 
@@ -72,8 +74,24 @@ def _resume(session: Session, directory: RunDirectory) -> tuple[TrainState, list
     return state, [*messages, f"going on from {checkpoint}"]
 
 
-def _open_metrics(session: Session, directory: RunDirectory, state: TrainState, messages: list[str]) -> list[Sink]:
-    """The writing rank's sinks, after the run directory is described; changes and n-gram lines are told at once."""
+def _prepare_writer(
+    session: Session, directory: RunDirectory, state: TrainState, messages: list[str], metrics: Metrics
+) -> None:
+    """On rank 0, describe the run and open its sinks. Raises RunError on every rank when that fails: nobody waits."""
+    error: Exception | None = None
+    if session.world.is_writer:
+        try:
+            _open_metrics(session, directory, state, messages, metrics)
+        except Exception as failed:
+            error = failed
+    if (told := session.world.first(repr(error) if error else None)) is not None:
+        raise RunError(f"rank 0 could not start the run's metrics: {told}") from error
+
+
+def _open_metrics(
+    session: Session, directory: RunDirectory, state: TrainState, messages: list[str], metrics: Metrics
+) -> None:
+    """Open the sinks, after the run directory is described; changes and n-gram lines are told at once."""
     run, world, manifest = session.run, session.world, session.corpus.manifest
     environment = describe_environment(code_directory())
     changes = directory.describe(run, deepspeed_config(run, world.size), environment)
@@ -84,21 +102,32 @@ def _open_metrics(session: Session, directory: RunDirectory, state: TrainState, 
         "steps": session.total_steps,
     }
     run_id, total = directory.run_id(), run.train.tokens
-    sinks = list(make_sinks(run, directory.path, run_id, state.step, total, about))
-    metrics = Metrics(sinks)
-    for message in [*messages, *(f"changed since the last start: {change}" for change in changes)]:
+    for sink in make_sinks(run, directory.path, run_id, state.step, total, about):
+        metrics.add(sink)
+    changed = [f"changed since the last start: {change}" for change in changes]
+    for message in [*messages, *changed, *_about_data(session)]:
         metrics.event(state.step, state.tokens, message)
     if run.train.ngram_baselines and state.step == 0:
         metrics.write("baseline", {"step": 0, "tokens": 0, **ngram_losses(session)})
-    return sinks
 
 
-def _extra(run: Run) -> Extra:
+def _about_data(session: Session) -> Iterator[str]:
+    """How often each source will be gone through, and which have no validation loss."""
+    names, corpus = session.corpus.sources, session.corpus
+    epochs = session.order.epochs(session.plan.batch(session.total_steps)[0])
+    yield "epochs of the whole run: " + ", ".join(f"{name} {e:.3g}" for name, e in zip(names, epochs, strict=True) if e)
+    for name, stream in zip(names, corpus.validation, strict=True):
+        if not stream.samples:
+            needed = corpus.sequence_length + 1
+            yield f"no validation loss for {name}: it has {stream.tokens:,} tokens, a window needs {needed:,}"
+
+
+def _extra(run: Run, manifest: Manifest) -> Extra:
     """What a checkpoint holds so that it can be used on its own: the resolved run and the tokenizer."""
 
     def write(checkpoint: Path) -> None:
         (checkpoint / "run.yaml").write_text(to_yaml(run), encoding="utf-8")
-        shutil.copytree(str(run.tokenizer), checkpoint / "tokenizer")
+        shutil.copytree(manifest.directory / manifest.tokenizer.path, checkpoint / "tokenizer")
 
     return write
 

@@ -18,7 +18,7 @@ from pretrain.training.optimizer import set_learning_rate
 
 
 class DivergedError(RunError):
-    """The loss or the gradient is no longer a number. The weights on disk are still good."""
+    """The loss or the gradient is no longer a number."""
 
 
 @dataclass(frozen=True)

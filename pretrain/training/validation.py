@@ -54,9 +54,13 @@ def scores(losses: SourceLoss, manifest: Manifest) -> dict[str, Score]:
             bits, size = bits + loss / math.log(2), size + tokens * bytes_per_token
             result[name] = _score(loss / tokens, bytes_per_token)
     if result:
-        result["all"] = Score(losses.mean, math.exp(losses.mean), bits / size)
+        result["all"] = Score(losses.mean, _perplexity(losses.mean), bits / size)
     return result
 
 
 def _score(loss: float, bytes_per_token: float) -> Score:
-    return Score(loss, math.exp(loss), loss / math.log(2) / bytes_per_token)
+    return Score(loss, _perplexity(loss), loss / math.log(2) / bytes_per_token)
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(min(loss, 700.0))  # a diverging run must not end in an OverflowError

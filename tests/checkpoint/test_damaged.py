@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
-from pretrain.checkpoint.files import list_checkpoints
+from pretrain.checkpoint.files import damage, list_checkpoints
 from pretrain.monitoring.jsonl import read_rows
 from tests.example import small_run
 from tests.processes import finish, start, told, train_processes, train_rows
@@ -27,6 +28,37 @@ def test_the_newest_whole_checkpoint_is_used_and_the_others_named(corpus: Path, 
     assert "checkpoint step-00000020 is damaged and passed over" in output
     assert "checkpoint step-00000015 is damaged and passed over" in output
     assert "going on from" in output and "step-00000010" in output
+
+
+def test_a_damaged_file_is_named_whichever_rank_finds_it(corpus: Path, tmp_path: Path) -> None:
+    run = small_run(corpus, tmp_path, checkpoint={"every": "10 steps"})
+    train_processes(run, 2)
+    newest = list_checkpoints(tmp_path / "checkpoints")[0]
+    names = sorted(orjson.loads((newest / "files.json").read_bytes()))
+    (newest / names[1]).write_bytes(b"altered")  # rank 1 checks every second file from the second on
+    train_processes(run, 2)
+    assert f"step-00000020 is damaged and passed over: {names[1]} has 7 bytes" in told(run)
+
+
+def test_damaged_checkpoints_do_not_count_among_those_to_keep(corpus: Path, tmp_path: Path) -> None:
+    """Else the good ones written after them, with lower steps, would be deleted first."""
+    run = small_run(corpus, tmp_path, checkpoint={"every": "5 steps", "keep_last": 2})
+    train_processes(run, 1)
+    newest, second = list_checkpoints(tmp_path / "checkpoints")
+    (newest / "state.json").unlink()
+    train_processes(run, 1)
+    assert list_checkpoints(tmp_path / "checkpoints") == [newest, second]
+    assert damage(newest) is None and damage(second) is None
+    assert (tmp_path / "checkpoints" / "step-00000020.damaged").is_dir()
+
+
+def test_when_every_checkpoint_is_damaged_nothing_is_started_over(corpus: Path, tmp_path: Path) -> None:
+    run = small_run(corpus, tmp_path)
+    before = train_processes(run, 2)
+    (tmp_path / "checkpoints" / "step-00000020" / "state.json").unlink()
+    assert finish(start(run, 2)) == [2, 2]
+    assert "every checkpoint is damaged" in told(run) and "state.json cannot be read" in told(run)
+    assert list(read_rows(tmp_path / "metrics.jsonl")) == before
 
 
 def test_a_pickle_that_would_run_code_is_not_run(corpus: Path, tmp_path: Path) -> None:

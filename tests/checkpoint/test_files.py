@@ -43,7 +43,7 @@ def test_an_interrupted_save_is_invisible_and_cleaned(tmp_path: Path) -> None:
     [
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "engine/weights.pt has 100 bytes instead of 256"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "engine/weights.pt was altered"),
-        (lambda path: path.unlink(), "engine/weights.pt is missing"),
+        (lambda path: path.unlink(), "engine/weights.pt cannot be read: No such file"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, harm: object, message: str) -> None:

@@ -32,6 +32,10 @@ BROKEN: dict[str, tuple[dict[str, Any], int, str, str, str]] = {
         {"data": {"stages": [{"from_tokens": 1000, "mixture": {"a": 1}}]}}, 1,
         "data.stages.0.from_tokens", "whole samples of 128 tokens", "896 or 1024",
     ),
+    "skip-apart": (
+        {"data": {"skip": [{"first_sample": 5, "samples": 10}, {"first_sample": 0, "samples": 10}]}}, 1,
+        "data.skip", "overlaps the window that begins at 0", "join the two",
+    ),
     "keep-every": ({"checkpoint": {"keep_every": "1 h"}}, 1, "checkpoint.keep_every", "steps or tokens", "tokens"),
     "deepspeed": (
         {"deepspeed": {"zero_optimization": {"stage": 2}}}, 1,

@@ -42,6 +42,7 @@ def test_every_shipped_run_loads() -> None:
     ("text", "rule", "fix"),
     [
         ("a: 1\na: 2\n", "line 2: the key 'a' stands twice", "correct that line"),
+        ("? [1, 2]\n: 3\n", "a key must be a plain word", "correct that line"),
         ("a: [1\n", "must be YAML: line", "correct that line"),
         ("- 1\n", "must hold a YAML mapping", "key: value"),
     ],
@@ -63,7 +64,18 @@ def test_unknown_names_have_a_nearest(tmp_path: Path) -> None:
     assert (problem_of(error).field, problem_of(error).fix) == ("model", "did you mean 'gpt3-125m'?")
 
 
-@pytest.mark.parametrize(("override", "rule"), [("tokens", "key=value"), ("name.x=1", "name is not a section")])
+@pytest.mark.parametrize(
+    ("override", "rule"), [("tokens", "key=value"), ("name.x=1", "name is not a section"), ("a=[1", "must be YAML")]
+)
 def test_wrong_overrides(tmp_path: Path, override: str, rule: str) -> None:
     with pytest.raises(ConfigError, match=rule):
         load_yaml(write(tmp_path, "name: x\n"), [override])
+
+
+def test_exponents_are_numbers(tmp_path: Path) -> None:
+    assert load_yaml(write(tmp_path, "a: 3e-4\nb: 3e11\nc: [1e5]\n"), ["d=2e3"]) == {
+        "a": 3e-4,
+        "b": 3e11,
+        "c": [1e5],
+        "d": 2e3,
+    }

@@ -63,6 +63,10 @@ def test_very_long_decimals_are_rounded_to_nine_digits() -> None:
     assert a + b < 2**31
 
 
+def test_a_tiny_weight_does_not_vanish() -> None:
+    assert whole_weights([Decimal("1"), Decimal("1e-12"), Decimal(0)])[1:] == (1, 0)
+
+
 def test_no_weight_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0"):
         whole_weights([Decimal(0)])

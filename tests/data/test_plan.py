@@ -1,5 +1,6 @@
 """The data plan: pure functions of the step."""
 
+import json
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -67,6 +68,20 @@ def test_weight_stages_and_skips() -> None:
     assert plan.skipped == (Window(3, 2), Window(20, 5))
     index = plan.order_index(np.arange(22)).tolist()
     assert index == [0, 1, 2, *range(5, 20), *range(25, 29)]
+
+
+def test_plans_may_differ_in_what_was_not_served_yet() -> None:
+    plan = plan_of()
+    later = plan_of(
+        data={
+            "skip": [{"first_sample": 320, "samples": 8}],
+            "stages": [{"from_tokens": 320 * 128, "mixture": {"wiki": 1}}],
+        }
+    )
+    assert later.until(10) == plan.until(10)  # ten steps of 32 samples
+    assert later.until(11) != plan.until(11)
+    assert plan_of(train={"seed": 5}).until(0) != plan.until(0)
+    assert DataPlan.from_plain(json.loads(json.dumps(later.plain()))) == later
 
 
 def test_fingerprint_changes_with_anything_that_changes_a_batch() -> None:

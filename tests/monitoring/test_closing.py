@@ -23,3 +23,4 @@ def test_last_validation_beside_the_lines() -> None:
 
 def test_without_validation_there_is_none() -> None:
     assert closing_table([{"kind": "train", "step": 1, "loss": 3.0}]) == []
+    assert closing_table([{"kind": "validation", "step": 1}]) == []

@@ -7,7 +7,7 @@ import pytest
 from pretrain.config.errors import ConfigError
 from pretrain.parallel.process import Place, _slurm_rendezvous, find_place
 
-SRUN = {"SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8"}
+SRUN = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8"}
 
 
 def test_alone() -> None:
@@ -29,6 +29,11 @@ def test_torchrun_inside_srun() -> None:
 
 def test_a_shell_in_an_allocation_of_one_task() -> None:
     assert find_place({**SRUN, "SLURM_NTASKS": "1"}) == Place(0, 0, 1)
+
+
+def test_the_batch_script_itself() -> None:
+    """sbatch says the job's number of tasks there, but runs one process."""
+    assert find_place({name: value for name, value in SRUN.items() if name != "SLURM_STEP_ID"}) == Place(0, 0, 1)
 
 
 def test_half_a_launcher_is_refused() -> None:

@@ -112,7 +112,18 @@ def test_tokenizer_that_is_not_the_manifests(corpus: Path, tmp_path: Path) -> No
     train_tokenizer([" ".join(f"word{n} sentence{n * 7}" for n in range(2000))], 512).save(tmp_path)
     with pytest.raises(ConfigError) as error:
         with_vocabulary(make_run(tokenizer=str(tmp_path)), load_manifest(corpus))
-    assert "the manifest's tokens were made with 0123456789abcdef" in problem_of(error).rule
+    assert "the manifest's tokens were made with 0123456789abcdef and 0" in problem_of(error).rule
+
+
+def test_run_directory_that_deepspeed_would_take_for_a_pattern(tmp_path: Path) -> None:
+    from pretrain.training.directory import RunDirectory
+
+    with (
+        pytest.raises(ConfigError, match=r"must not contain \[ \]"),
+        RunDirectory(make_run(directory=str(tmp_path / "run[1]"))).locked(),
+    ):
+        pass
+    assert not (tmp_path / "run[1]").exists()
 
 
 def test_run_directory_that_cannot_be_made(corpus: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from multiprocessing.process import BaseProcess
@@ -96,10 +97,10 @@ def test_a_longer_run_goes_on_and_says_what_changed(corpus: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("train.seed=5", "has another data plan"),
+        ("train.seed=5", "its first 20 steps had another data plan"),
         ("model.heads=2", "is of another model"),
         ("parallel.zero=2", "was written for another layout"),
-        ("batch.global_batch_size=8", "has another data plan"),
+        ("batch.global_batch_size=8", "had another data plan"),
     ],
 )
 def test_another_run_is_refused(corpus: Path, tmp_path: Path, change: str, message: str) -> None:
@@ -115,6 +116,31 @@ def test_a_checkpoint_of_another_run_is_refused(corpus: Path, tmp_path: Path) ->
     (tmp_path / "run_id").write_text("another")
     assert finish(start(run, 1)) == [2]
     assert "was written by another run" in told(run)
+
+
+def test_what_was_not_served_yet_may_be_skipped(corpus: Path, tmp_path: Path) -> None:
+    """As the message of a diverged run proposes; the third step from there begins behind the window."""
+    run = small_run(corpus, tmp_path, schedule={"name": "constant"})
+    train_processes(run, 1)
+    window = "data.skip=[{first_sample: 84, samples: 6}]"
+    rows = train_processes(run, 1, ["train.tokens=1920", window])
+    assert train_rows(rows, "first_sample")[18:24] == [72, 76, 80, 90, 94, 98]
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+def test_settings_of_the_optimizer_may_change(corpus: Path, tmp_path: Path, zero: int) -> None:
+    """DeepSpeed brings back the checkpoint's own; what the run says now must count."""
+    run = small_run(corpus, tmp_path / "first", schedule={"name": "constant"}, parallel={"zero": zero})
+    train_processes(run, 1)
+    losses = {}
+    for change in ("optimizer.clip=1.0", "optimizer.clip=0.001", "optimizer.weight_decay=50", "optimizer.betas=[0, 0]"):
+        shutil.copytree(tmp_path / "first", copy := tmp_path / str(len(losses)))
+        moved = {**run, "directory": str(copy)}
+        losses[change] = train_rows(train_processes(moved, 1, ["train.tokens=1600", change]), "loss")
+    same, *others = losses.values()
+    for other in others:
+        assert other[:21] == same[:21]
+        assert other[21:] != same[21:]
 
 
 def test_a_directory_in_use_is_refused(corpus: Path, tmp_path: Path) -> None:
