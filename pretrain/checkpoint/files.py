@@ -20,7 +20,7 @@ from pathlib import Path
 
 import orjson
 
-from pretrain.shards.files import sha256
+from pretrain.shards.files import sha256, sync_directory
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -68,12 +68,12 @@ def commit(temporary: Path, records: Iterable[FileRecord]) -> Path:
     rows = {entry.path: {"bytes": entry.bytes, "sha256": entry.sha256} for entry in records}
     write_durably(temporary / "files.json", orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     for folder in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
-        _sync_directory(folder)
+        sync_directory(folder)
     os.replace(temporary, final)
-    _sync_directory(final.parent)
+    sync_directory(final.parent)
     write_durably(final.parent / "latest.tmp", final.name.encode())
     os.replace(final.parent / "latest.tmp", final.parent / "latest")
-    _sync_directory(final.parent)
+    sync_directory(final.parent)
     return final
 
 
@@ -117,11 +117,3 @@ def write_durably(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
