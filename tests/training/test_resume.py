@@ -18,7 +18,7 @@ from pretrain.monitoring.jsonl import read_rows
 from tests.example import small_run
 from tests.processes import finish, kill, start, told, train_processes, train_rows
 
-KILLS = 5
+KILLS, STEPS = 5, 160
 
 
 def wait_for_steps(run: dict[str, Any], steps: int, children: list[BaseProcess]) -> None:
@@ -38,7 +38,7 @@ def newest_step(run: dict[str, Any]) -> int:
 @pytest.mark.parametrize(("processes", "zero"), [(1, 1), (2, 2)])
 def test_kill_minus_nine_at_random_moments(corpus: Path, tmp_path: Path, processes: int, zero: int) -> None:
     changes: dict[str, Any] = {
-        "train": {"tokens": 120 * 4 * 16, "validate_every": "10 steps"},
+        "train": {"tokens": STEPS * 4 * 16, "validate_every": "10 steps"},
         "parallel": {"zero": zero},
         "checkpoint": {"every": "3 steps", "keep_last": 2},
     }
@@ -47,13 +47,13 @@ def test_kill_minus_nine_at_random_moments(corpus: Path, tmp_path: Path, process
     moments = random.Random(processes)
     for _ in range(KILLS):
         children = start(run, processes)
-        wait_for_steps(run, newest_step(run) + moments.randrange(1, 20), children)
+        wait_for_steps(run, newest_step(run) + moments.randrange(1, 16), children)
         time.sleep(moments.random() * 0.05)
         kill(children)
-    assert 0 < newest_step(run) < 120, "the kills must come in the middle of the run"
+    assert 0 < newest_step(run) < STEPS, "the kills must come in the middle of the run"
     rows = train_processes(run, processes)
     assert "going on from" in told(run)
-    assert len(train_rows(whole, "loss")) == 120
+    assert len(train_rows(whole, "loss")) == STEPS
     for column in ("step", "loss", "grad_norm", "learning_rate"):
         assert train_rows(rows, column) == train_rows(whole, column)
     assert [row for row in rows if row["kind"] == "validation"] == [row for row in whole if row["kind"] == "validation"]
