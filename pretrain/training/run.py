@@ -41,7 +41,7 @@ def run_training(run: Run, manifest: Manifest, world: World) -> None:
             state = train_until_done(session, state, metrics, directory.checkpoints, _extra(run, manifest), stop)
         finally:
             metrics.close()
-    if world.is_writer:
+    if world.is_writer and state.step == session.total_steps:
         _say(world, *closing_table(read_rows(directory.path / "metrics.jsonl")))
     _say(world, f"{run.name}: {state.step:,} steps, {state.tokens:,} tokens; all of it is in {directory.path}")
 
