@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.load import load_run
-from pretrain.data.tokenizer import with_vocabulary
+from pretrain.data.vocabulary import with_vocabulary
 from pretrain.shards.manifest import load_manifest
 
 

@@ -6,6 +6,7 @@ checkpoints/
         files.json          every other file with its size and SHA-256
         run.yaml  tokenizer/  rng-00000.pt  engine/ (DeepSpeed's files)
     step-00000200.tmp/      being written, or left by a crash
+    step-00000150.damaged/  found altered or cut short and set aside, for a person to look at
     latest                  name of the newest, moved last
 """
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, mo
 
 from pretrain.config.model import Model
 from pretrain.config.section import Section
-from pretrain.config.units import Bytes, Count, Every, Size, Tokens
+from pretrain.config.units import Count, Every, Size, Tokens
 
 
 def _weight(value: object) -> Decimal:
@@ -242,6 +242,3 @@ class Run(Section):
     def run_directory(self) -> str:
         """Where the run lives."""
         return self.directory or f"runs/{self.name}"
-
-
-__all__ = ["Batch", "Bytes", "Checkpoint", "Data", "Mixture", "Model", "Run", "Train"]

@@ -50,10 +50,6 @@ class Corpus:
         """The order of training samples that the plan gives."""
         return Order(plan, [stream.samples for stream in self.train])
 
-    def close(self) -> None:
-        """Close the files."""
-        self._files.close()
-
     def _streams(self, split: str) -> list[TokenStream]:
         manifest, length = self.manifest, self.sequence_length
         return [

@@ -46,10 +46,6 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
-    def any(self, flag: bool) -> bool:
-        """Whether `flag` is true on any rank."""
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
-
     def first(self, text: str | None) -> str | None:
         """The text of the lowest rank that has one, on every rank: how an error of one is told by all."""
         if self.size == 1:

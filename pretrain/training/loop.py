@@ -131,8 +131,9 @@ class Clock:
 
     def rings(self, mine: bool) -> bool:
         """Whether the seconds are over. Only the rank whose clock counts (`mine`) says so; the others are told."""
-        in_seconds = self._interval is not None and self._interval.unit == "seconds"
-        return mine and in_seconds and time.monotonic() - self._started >= self._interval.amount  # type: ignore[union-attr]
+        if not mine or self._interval is None or self._interval.unit != "seconds":
+            return False
+        return time.monotonic() - self._started >= self._interval.amount
 
     def restart(self) -> None:
         """Count seconds from now."""

@@ -11,7 +11,7 @@ import pytest
 from pretrain.checkpoint.files import damage, list_checkpoints
 from pretrain.config.errors import ConfigError
 from pretrain.data.dataset import Corpus
-from pretrain.data.tokenizer import with_vocabulary
+from pretrain.data.vocabulary import with_vocabulary
 from pretrain.shards.manifest import load_manifest
 from pretrain.train import train
 from tests.config.example import make_run, problem_of
