@@ -36,16 +36,14 @@ class JsonLines:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that a kill cut short is left out."""
+    """The rows of a metrics.jsonl up to the first unfinished line: cut short by a kill, or being written just now."""
     if not path.exists():
         return
     with open(path, "rb") as file:
         for line in file:
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                if line.endswith(b"\n"):
-                    raise
+            if not line.endswith(b"\n"):
+                return  # reading on would give the rest of this line, once it is written, as a line of its own
+            yield orjson.loads(line)
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -1,5 +1,6 @@
 """metrics.jsonl."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import orjson
@@ -32,3 +33,12 @@ def test_a_broken_line_in_the_middle_is_not_hidden(tmp_path: Path) -> None:
 def test_a_run_without_a_file_starts_one(tmp_path: Path) -> None:
     cut_back(tmp_path / "m.jsonl", 0)
     assert list(read_rows(tmp_path / "m.jsonl")) == []
+
+
+def test_a_row_being_written_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its second half, should it arrive while the file is read, is not taken for a row."""
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b"")
+    arriving = [b'{"step": 1}\n', b'{"st', b'ep": 2}\n']
+    monkeypatch.setattr("pretrain.monitoring.jsonl.open", lambda *_: nullcontext(arriving), raising=False)
+    assert list(read_rows(path)) == [{"step": 1}]
