@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.load import load_run
@@ -22,10 +23,11 @@ def train(path: str, overrides: Sequence[str] = ()) -> None:
     from pretrain.parallel.process import find_place, join_world, leave_world
 
     place = find_place(os.environ)
-    run = load_run(path, overrides)
-    check_run(run, place.size)
+    run = choose_layout(load_run(path, overrides), place.size, place.node_size)
+    check_run(run, place.size, place.node_size)
     manifest = load_manifest(run.data.manifest)
     run = with_vocabulary(run, manifest)
+    check_run(run, place.size, place.node_size)  # the vocabulary is known only now
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     try:
         world = join_world()

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ SECONDS = 120
 """After which a run of a few steps is taken to hang."""
 
 
-def start(run: dict[str, Any], size: int, overrides: Sequence[str] = ()) -> list[BaseProcess]:
-    """Start training `run` in `size` gloo processes of one thread each."""
+def start(
+    run: dict[str, Any], size: int, overrides: Sequence[str] = (), before: Callable[[Path], None] | None = None
+) -> list[BaseProcess]:
+    """Start training `run` in `size` gloo processes of one thread, which call `before` with its directory first."""
     directory = Path(run["directory"])
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "asked.yaml"
@@ -30,7 +32,7 @@ def start(run: dict[str, Any], size: int, overrides: Sequence[str] = ()) -> list
     context.set_forkserver_preload(["tests.preload"])
     port = free_port()
     children: list[BaseProcess] = [
-        context.Process(target=_train, args=(str(path), list(overrides), rank, size, port), daemon=True)
+        context.Process(target=_train, args=(str(path), list(overrides), rank, size, port, before), daemon=True)
         for rank in range(size)
     ]
     for child in children:
@@ -60,12 +62,14 @@ def told(run: dict[str, Any], rank: int = 0) -> str:
     return (Path(run["directory"]) / f"rank-{rank}.txt").read_text()
 
 
-def train_processes(run: dict[str, Any], size: int, overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
+def train_processes(
+    run: dict[str, Any], size: int, overrides: Sequence[str] = (), before: Callable[[Path], None] | None = None
+) -> list[dict[str, Any]]:
     """Train `run` to its end in `size` processes; returns the rows of its metrics.jsonl.
 
     Raises AssertionError with the output of every process that failed.
     """
-    codes = finish(start(run, size, overrides))
+    codes = finish(start(run, size, overrides, before))
     failed = [rank for rank, code in enumerate(codes) if code != 0]
     assert not failed, f"ranks {failed} of {size} failed:\n" + "\n".join(told(run, rank) for rank in failed)
     return list(read_rows(Path(run["directory"]) / "metrics.jsonl"))
@@ -83,7 +87,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _train(path: str, overrides: list[str], rank: int, size: int, port: int) -> None:
+def _train(
+    path: str, overrides: list[str], rank: int, size: int, port: int, before: Callable[[Path], None] | None
+) -> None:
     """The body of one process."""
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
@@ -96,6 +102,8 @@ def _train(path: str, overrides: list[str], rank: int, size: int, port: int) -> 
     with open(Path(path).parent / f"rank-{rank}.txt", "w", buffering=1) as output:
         sys.stdout = sys.stderr = output
         try:
+            if before:
+                before(Path(path).parent)
             run_or_exit(path, overrides)
         except Exception:
             traceback.print_exc()

@@ -10,9 +10,13 @@ import torch
 
 from pretrain.checkpoint.engine import DurableCheckpointEngine
 from pretrain.checkpoint.files import damage, list_checkpoints, set_aside
+from pretrain.checkpoint.reshard import reshard
+from pretrain.checkpoint.saved import Saved
 from pretrain.checkpoint.state import TrainState, check_same, read_state
 from pretrain.checkpoint.tensors import load_tensors
 from pretrain.config.errors import ConfigError
+from pretrain.config.model import Model
+from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.process import World
 
 
@@ -44,13 +48,38 @@ def _set_aside(damaged: list[Path], world: World) -> None:
             set_aside(checkpoint)
 
 
-def resume(engine: Any, checkpoint: Path, now: TrainState, world: World) -> TrainState:
+def resume(
+    engine: Any, checkpoint: Path, now: TrainState, model: Model, mesh: Mesh, say: Callable[[str], None]
+) -> TrainState:
     """Load model, optimizer and random numbers from `checkpoint`; returns where it stood.
 
-    `now` is the state the run would start from: same run, model, corpus, plan and layout, or ConfigError.
+    `now` is the state the run would start from: same run, model, corpus and plan, or ConfigError. Written for another
+    layout, the checkpoint is read part by part into this one, which `say` is told.
     """
     saved = read_state(checkpoint)
     check_same(saved, now, checkpoint)
+    if saved.layout == now.layout:
+        _load_as_written(engine, checkpoint, mesh.world)
+    else:
+        parts = Saved(checkpoint, model)
+        say(
+            f"{checkpoint.name} was written as {describe(saved.layout)} and is read as {describe(now.layout)}: "
+            f"{parts.bytes() / 1e9:,.3g} GB of files, of which each process reads its parts; nothing is written"
+        )
+        reshard(engine, parts, model, mesh, saved.step)
+        if model.dropout:
+            say("dropout goes on with new random numbers: those of another layout do not fit")
+    return saved
+
+
+def describe(layout: dict[str, Any]) -> str:
+    """A layout in a few words."""
+    grid = " x ".join(f"{axis} {layout[axis]}" for axis in ("pipe", "data", "tensor"))
+    return ", ".join(filter(None, (grid, layout["schedule"], f"ZeRO {layout['zero']}", layout["compute"])))
+
+
+def _load_as_written(engine: Any, checkpoint: Path, world: World) -> None:
+    """Each rank its own files, bit for bit."""
     engine.checkpoint_engine = DurableCheckpointEngine()
     asked, clip = [dict(group, params=None) for group in engine.optimizer.param_groups], engine.gradient_clipping()
     engine.load_checkpoint(str(checkpoint), tag="engine")
@@ -60,7 +89,6 @@ def resume(engine: Any, checkpoint: Path, now: TrainState, world: World) -> Trai
     if hasattr(engine.optimizer, "clip_grad"):
         engine.optimizer.clip_grad = clip
     set_random_state(load_tensors(checkpoint / f"rng-{world.rank:05d}.pt"))
-    return saved
 
 
 def set_random_state(state: dict[str, torch.Tensor]) -> None:

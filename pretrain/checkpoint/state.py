@@ -11,7 +11,7 @@ import orjson
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.data.plan import DataPlan
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrainState:
     tokenizer_fingerprint: str
     model_fingerprint: str
     layout: dict[str, Any]
-    """Processes, ZeRO stage and number format that the engine's files are written for."""
+    """Grid of processes, schedule, ZeRO stage and number format that the engine's files are written for."""
     format_version: int = FORMAT_VERSION
 
     def encode(self) -> bytes:
@@ -57,7 +57,7 @@ def read_state(checkpoint: Path) -> TrainState:
 
 
 def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
-    """Refuse to go on from a checkpoint of another run, model, corpus, plan or layout. Raises ConfigError."""
+    """Refuse to go on from a checkpoint of another run, model, corpus or plan. Raises ConfigError."""
     fix = "give this run another name, or restore what it started with (run.yaml inside the checkpoint)"
     rules = {
         "run_id": "was written by another run",
@@ -75,11 +75,5 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
             f"its first {saved.step:,} steps had another data plan (batch size, ramp, mixture, seed or skipped windows)"
         )
         problems.append(Problem(f"checkpoint {checkpoint.name} plan", saved.plan_fingerprint, rule, fix))
-    if saved.layout != now.layout:
-        changes = ", ".join(
-            f"{k}: {v} -> {now.layout.get(k)}" for k, v in saved.layout.items() if now.layout.get(k) != v
-        )
-        rule = "was written for another layout; going on needs the same processes, ZeRO stage and number format"
-        problems.append(Problem(f"checkpoint {checkpoint.name} layout", changes, rule, f"start it with {saved.layout}"))
     if problems:
         raise ConfigError(problems)

@@ -37,7 +37,10 @@ class _Writer:
         self._file.flush()
 
 
-def load_tensors(path: Path, safe: Sequence[type] = ()) -> Any:
-    """torch.load on the CPU of tensors, plain data and instances of `safe`; anything else is refused, not run."""
+def load_tensors(path: Path, safe: Sequence[type] = (), mapped: bool = False) -> Any:
+    """torch.load on the CPU of tensors, plain data and instances of `safe`; anything else is refused, not run.
+
+    `mapped`: tensors stay in the file until they are used.
+    """
     with torch.serialization.safe_globals(list(safe)):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pretrain.config.counts import block_matrices
 from pretrain.config.errors import Problem
+from pretrain.config.layout import data_processes
 from pretrain.config.load import merge
-from pretrain.config.run import Run
+from pretrain.config.model import Model
+from pretrain.config.run import Parallel, Run
 
 OURS = {
     "optimizer": "optimizer in the YAML",
@@ -25,21 +28,27 @@ OURS = {
 """DeepSpeed sections that the framework decides itself, and what to write instead."""
 
 
+SMALLEST_BUCKET = 2**24
+"""Elements (64 MiB in fp32): a message that fills the links; a model that is smaller goes in one."""
+LARGEST_BUCKET = 2**27
+"""Elements (0.5 GiB in fp32): ZeRO holds one or two such buffers beside the gradients."""
+
+
 def deepspeed_config(run: Run, processes: int) -> dict[str, Any]:
-    """The JSON for `processes` data-parallel processes, with the run's passthrough laid over it."""
-    return merge(derived(run, processes), run.deepspeed)
+    """The JSON for `processes` processes in all, with the run's passthrough laid over it. Needs a settled layout."""
+    return merge(merge(tuned(run), derived(run, processes)), run.deepspeed)
 
 
 def derived(run: Run, processes: int) -> dict[str, Any]:
-    """The part that follows from the run. Sizes are those of the full batch; the ramp accumulates fewer."""
+    """The part that the run decides. Sizes are those of the full batch; the ramp accumulates fewer."""
     samples = run.batch.global_batch_size.samples(run.sequence_length)
     bf16 = run.precision.compute == "bf16"
     config: dict[str, Any] = {
         "train_batch_size": samples,
         "train_micro_batch_size_per_gpu": run.batch.micro_batch_size,
-        "gradient_accumulation_steps": samples // (run.batch.micro_batch_size * processes),
+        "gradient_accumulation_steps": samples // (run.batch.micro_batch_size * data_processes(run, processes)),
         "gradient_clipping": run.optimizer.clip,
-        "zero_optimization": {"stage": run.parallel.zero},
+        "zero_optimization": {"stage": run.parallel.zero, **_offload(run.parallel)},
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": bf16},
         "steps_per_print": None,
@@ -48,7 +57,50 @@ def derived(run: Run, processes: int) -> dict[str, Any]:
     if bf16:
         # Gradients of micro-batches are summed in fp32: in bf16 the small ones would be lost.
         config["data_types"] = {"grad_accum_dtype": "fp32"}
+    if run.parallel.offload != "none":
+        # The optimizer is torch's AdamW: DeepSpeed's own for the CPU needs a compiler where it runs.
+        config["zero_force_ds_cpu_optimizer"] = False
+    if run.parallel.pipe > 1:
+        # Stages send whole tensors: with tensor ranks DeepSpeed would cut and gather each again.
+        config["pipeline"] = {"pipe_partitioned": False, "grad_partitioned": False}
     return config
+
+
+def tuned(run: Run) -> dict[str, Any]:
+    """Where only speed and memory hang on it: how much is sent at once, in elements. The passthrough may change it."""
+    zero, bucket = run.parallel.zero, bucket_size(run.model, run.parallel.tensor)
+    if zero == 0:
+        return {}
+    # Stage 1 reduces once a step, and a pipeline or the bf16 optimizer cannot overlap that. On a CPU there are no
+    # streams: overlapping changes nothing there.
+    sizes: dict[str, Any] = {"overlap_comm": zero > 1, "reduce_bucket_size": bucket}
+    if zero < 3:
+        # By default gradients would be all-reduced to every rank, twice the bytes of a reduce to the rank that needs them.
+        sizes |= {"allgather_bucket_size": bucket, "use_multi_rank_bucket_allreduce": False}
+        return {"zero_optimization": sizes}
+    sizes["stage3_prefetch_bucket_size"] = bucket
+    # As transformers sets it: biases and norms, which are a few d_model, stay whole on every process; matrices do not.
+    sizes["stage3_param_persistence_threshold"] = 10 * run.model.d_model
+    return {"zero_optimization": sizes}
+
+
+def bucket_size(model: Model, tensor: int) -> int:
+    """Elements of gradients reduced, or of parameters gathered, at once: the largest layer's on one tensor rank.
+
+    So the exchange of one layer overlaps the arithmetic of its neighbour, and none is cut in two. The layer is a block,
+    or the embedding once the vocabulary is known. Even, which DeepSpeed demands; from 16 Mi to 128 Mi.
+    """
+    table = model.padded_vocabulary * model.d_model if model.vocab_size else 0
+    largest = -(-max(block_matrices(model), table) // (2 * tensor)) * 2
+    return min(max(largest, SMALLEST_BUCKET), LARGEST_BUCKET)
+
+
+def _offload(parallel: Parallel) -> dict[str, Any]:
+    """Memory is pinned by default on GPUs; on a CPU DeepSpeed ignores that."""
+    if parallel.offload == "none":
+        return {}
+    optimizer = {"offload_optimizer": {"device": "cpu"}}
+    return optimizer if parallel.offload == "optimizer" else {**optimizer, "offload_param": {"device": "cpu"}}
 
 
 def contradictions(run: Run, processes: int) -> Iterator[Problem]:
@@ -56,7 +108,8 @@ def contradictions(run: Run, processes: int) -> Iterator[Problem]:
     for key in run.deepspeed:
         if key in OURS:
             yield Problem(f"deepspeed.{key}", run.deepspeed[key], "is decided by the framework", f"use {OURS[key]}")
-    yield from _differences("deepspeed", derived(run, processes), run.deepspeed)
+    theirs = {key: value for key, value in run.deepspeed.items() if key not in OURS}
+    yield from _differences("deepspeed", derived(run, processes), theirs)
 
 
 def _differences(where: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Problem]:

@@ -92,6 +92,8 @@ def _override(plain: dict[str, Any], override: str) -> None:
         value = section.get(part) or {}
         if isinstance(value, str) and part in PARTS:
             value = {"preset": value}
+        if (part, value) == ("parallel", "auto"):
+            value = {"auto": True}
         if not isinstance(value, dict):
             where = ".".join(path[: depth + 1])
             raise ConfigError.of("override", override, f"{where} is not a section", f"override {where} itself")

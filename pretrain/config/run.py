@@ -5,7 +5,15 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 
 from pretrain.config.model import Model
 from pretrain.config.section import Section
@@ -147,6 +155,8 @@ class Precision(Section):
 class Parallel(Section):
     """How the run is laid over processes: pipe x data x tensor. Never changes the loss."""
 
+    auto: bool = False
+    """Choose tensor, pipe and zero for the number of processes, but for those given here; `parallel: auto`: all."""
     tensor: int = Field(1, ge=1)
     """Processes that share each layer's matrices (Shoeybi et al. 2019); neighbours inside one node."""
     pipe: int = Field(1, ge=1)
@@ -154,7 +164,7 @@ class Parallel(Section):
     zero: Literal[0, 1, 2, 3] = 1
     """ZeRO stage over the data axis (Rajbhandari et al. 2020), whose size is processes / (tensor x pipe)."""
     sequence_parallel: bool | None = None
-    """Cut norms, dropout and residuals by tokens over the tensor axis (Korthikanti et al. 2022). Default: if tensor > 1."""
+    """Cut norms and residuals by tokens over the tensor axis (Korthikanti et al. 2022). Default: where tensor > 1."""
     schedule: Literal["1f1b", "dualpipev"] = "1f1b"
     """Order of micro-batches in a pipeline. dualpipev: two stages a process, fewer idle slots (DeepSeek-AI 2024)."""
     recompute: Literal["none", "selective", "full"] = "none"
@@ -163,6 +173,21 @@ class Parallel(Section):
     """With recompute: full, every n-th block only."""
     offload: Literal["none", "optimizer", "all"] = "none"
     """What lives in the host's memory instead of the GPU's: optimizer state, or with ZeRO 3 the parameters too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        if isinstance(value, str):
+            if value != "auto":
+                raise ValueError("must be `auto` or a mapping; fix: parallel: auto")
+            return {"auto": True}
+        return value
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """With `auto` only what was given: a default that is written out would be taken for a wish."""
+        plain: dict[str, Any] = write(self)
+        return {key: value for key, value in plain.items() if not self.auto or key in self.model_fields_set}
 
     @property
     def splits_sequence(self) -> bool:

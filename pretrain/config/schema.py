@@ -19,4 +19,9 @@ def run_schema() -> dict[str, Any]:
             "anyOf": [{"type": "string"}, {"$ref": reference["$ref"]}],
             "description": reference["description"],
         }
+    parallel = schema["properties"]["parallel"]
+    schema["properties"]["parallel"] = {
+        "anyOf": [{"const": "auto"}, {"$ref": parallel["$ref"]}],
+        "description": parallel["description"],
+    }
     return schema

@@ -99,18 +99,20 @@ class Loader:
 
 
 def validation_places(
-    corpus: Corpus, tokens: int, micro_batch_size: int, rank: int, ranks: int
+    corpus: Corpus, tokens: int, micro_batch_size: int, rank: int, ranks: int, multiple: int = 1
 ) -> Iterator[tuple[Places, int]]:
     """The validation windows of this rank in micro-batches: (places [B], how many of them count).
 
     Each source gives its first windows, up to `tokens` tokens. Every rank gets the same number of micro-batches, which
-    collectives inside a forward pass need; the last are filled up with windows that do not count.
+    collectives inside a forward pass need, a multiple of `multiple`; the last are filled up with windows that do not
+    count.
     """
     per_source = [min(stream.samples, -(-tokens // corpus.sequence_length)) for stream in corpus.validation]
     source = np.repeat(np.arange(len(per_source)), per_source)
     position = np.concatenate([np.arange(count) for count in per_source])
     stride = micro_batch_size * ranks
-    for start in range(0, len(source), stride):
+    number = -(-len(source) // (stride * multiple)) * multiple
+    for start in range(0, number * stride, stride):
         first = start + rank * micro_batch_size
         index = np.arange(first, first + micro_batch_size)
         counted = int((index < len(source)).sum())

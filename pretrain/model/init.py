@@ -99,8 +99,18 @@ def initialize(
 
     A module built on the meta device is first given memory on `device`.
     """
-    if any(parameter.is_meta for parameter in module.parameters()):
-        module.to_empty(device=device)
+    materialize(module, device)
     with torch.no_grad():
         for name, parameter in module.named_parameters(prefix=prefix.rstrip(".")):
             parameter.copy_(initial(config, seed, name, tuple(parameter.shape)))
+
+
+def materialize(module: nn.Module, device: torch.device | str) -> None:
+    """Give memory to parameters that are on the meta device, in place; tied ones stay tied."""
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for owner in module.modules():
+        for name, parameter in list(owner.named_parameters(recurse=False)):
+            if parameter.is_meta:
+                if parameter not in made:
+                    made[parameter] = nn.Parameter(torch.empty_like(parameter, device=device))
+                setattr(owner, name, made[parameter])

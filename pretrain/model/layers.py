@@ -50,18 +50,29 @@ class Embedding(nn.Module):
         return self.dropout(hidden)  # type: ignore[no-any-return]
 
 
+class AttentionCore(nn.Module):
+    """softmax(q k' / sqrt(D)) v: the part of attention without weights. A module so that it can be wrapped."""
+
+    def __init__(self, width: int | None, dropout: float) -> None:
+        super().__init__()
+        self.width, self.dropout = width, dropout
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, sequence: Sequence) -> Tensor:
+        """q [B, H, T, D], k and v [B, KV, S, D] -> [B, H, T, D]."""
+        return sequence.kernel.attend(q, k, v, sequence.masks[self.width], self.dropout if self.training else 0.0)
+
+
 class Attention(nn.Module):
     """Causal multi-head attention with as many key/value heads as configured (Ainslie et al. 2023)."""
 
     def __init__(self, config: Model, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.width = config.band_of(layer)
         self.heads, self.kv_heads, self.d_head = config.heads, config.key_heads, config.head_width
         # rows of the fused weight: queries of all heads, then keys, then values
         self.qkv = nn.Linear(config.d_model, (self.heads + 2 * self.kv_heads) * self.d_head, bias=config.bias)
         self.out = nn.Linear(self.heads * self.d_head, config.d_model, bias=config.bias)
-        self.dropout = config.dropout
+        self.core = AttentionCore(config.band_of(layer), config.dropout)
 
     def forward(self, hidden: Tensor, sequence: Sequence) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
@@ -70,8 +81,7 @@ class Attention(nn.Module):
             q, k = rotate(q, sequence.rotary), rotate(k, sequence.rotary)
         if sequence.cache is not None:
             k, v = sequence.cache.append(self.layer, k, v)
-        dropout = self.dropout if self.training else 0.0
-        mixed = sequence.kernel.attend(q, k, v, sequence.masks[self.width], dropout)
+        mixed = self.core(q, k, v, sequence)
         return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # [B, H, T, D] -> [B, T, H * D]
 
     def _project(self, hidden: Tensor) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ Shapes: N tokens (B * T), n tokens of a chunk, C d_model, V vocabulary, Vp padde
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -30,17 +31,31 @@ class Losses(NamedTuple):
     """[B, T] fp32, in nats, 0 where there is no target; detached."""
 
 
+class Shard(NamedTuple):
+    """Some rows of the weight; the others are elsewhere."""
+
+    first: int = 0
+    """Token id of the first row here."""
+    combine: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    """From the columns here to all: (log of the summed exponentials [n], logit of the target or 0 [n])."""
+
+
 def cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, chunk_tokens: int | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    vocab_size: int,
+    chunk_tokens: int | None = None,
+    shard: Shard = Shard(),
 ) -> Losses:
     """Losses of `targets` [B, T] (NO_TARGET: none) under softmax(hidden [B, T, C] x weight' [C, Vp]).
 
     Columns from `vocab_size` on are padding and have no probability. `chunk_tokens` is n; by default as many as
-    CHUNK_BYTES hold.
+    CHUNK_BYTES hold. With a `shard` of the rows, the gradient of hidden is that shard's share of it.
     """
     chunk = chunk_tokens or max(1, CHUNK_BYTES // (4 * weight.shape[0]))
     total, per_token = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden.flatten(0, -2), weight, targets.flatten(), vocab_size, chunk, torch.is_grad_enabled()
+        hidden.flatten(0, -2), weight, targets.flatten(), vocab_size, chunk, torch.is_grad_enabled(), shard
     )
     return Losses(total, per_token.view_as(targets))
 
@@ -48,7 +63,14 @@ def cross_entropy(
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, chunk: int, training: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        vocab_size: int,
+        chunk: int,
+        training: bool,
+        shard: Shard,
     ) -> tuple[Tensor, Tensor]:
         # ctx.needs_input_grad ignores no_grad, and inside forward gradients are always off: hence `training`
         wants_hidden, wants_weight = (training and needed for needed in ctx.needs_input_grad[:2])
@@ -58,8 +80,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         for start in range(0, len(targets), chunk):
             rows = slice(start, start + chunk)
-            logits = _logits(hidden[rows], weight, vocab_size)
-            per_token[rows], logits_grad = _losses_and_gradient(logits, targets[rows], wants_hidden or wants_weight)
+            logits = _logits(hidden[rows], weight, max(0, vocab_size - shard.first))
+            wanted = wants_hidden or wants_weight
+            per_token[rows], logits_grad = _losses_and_gradient(logits, targets[rows], shard, wanted)
             logits_grad = logits_grad.to(weight.dtype)
             if hidden_grad is not None:
                 torch.mm(logits_grad, weight, out=hidden_grad[rows])
@@ -73,7 +96,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, total: Tensor, _per_token: Tensor) -> tuple[Tensor | None, ...]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return (_scaled(hidden_grad, total, ctx.types[0]), _scaled(weight_grad, total, ctx.types[1]), *[None] * 4)
+        return (_scaled(hidden_grad, total, ctx.types[0]), _scaled(weight_grad, total, ctx.types[1]), *[None] * 5)
 
 
 def _scaled(gradient: Tensor | None, by: Tensor, dtype: torch.dtype) -> Tensor | None:
@@ -88,16 +111,21 @@ def _logits(hidden: Tensor, weight: Tensor, vocab_size: int) -> Tensor:
     return logits
 
 
-def _losses_and_gradient(logits: Tensor, targets: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
+def _losses_and_gradient(logits: Tensor, targets: Tensor, shard: Shard, gradient: bool) -> tuple[Tensor, Tensor]:
     """Losses [n] and, written over the logits, their gradient softmax - onehot(target) [n, Vp]."""
     has_target = targets != NO_TARGET
-    column = torch.where(has_target, targets, 0)[:, None]  # [n, 1]
-    log_sum = logits.logsumexp(dim=-1, keepdim=True)
-    losses = (log_sum - logits.gather(1, column)).squeeze(1) * has_target
+    column = targets - shard.first
+    is_here = has_target & (column >= 0) & (column < logits.shape[1])
+    column = column.where(is_here, 0)[:, None]  # [n, 1]
+    log_sum = logits.logsumexp(dim=-1)
+    target = logits.gather(1, column).squeeze(1).where(is_here, 0)
+    if shard.combine is not None:
+        log_sum, target = shard.combine(log_sum, target)
+    losses = (log_sum - target).where(has_target, 0)
     if not gradient:
         return losses, logits
-    logits.sub_(log_sum).exp_()
-    logits.scatter_add_(1, column, torch.full_like(log_sum, -1.0))
+    logits.sub_(log_sum[:, None]).exp_()
+    logits.scatter_add_(1, column, -is_here[:, None].to(logits))
     return losses, logits.mul_(has_target[:, None])
 
 

@@ -5,8 +5,7 @@ Shapes: B batch, T tokens, C d_model, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self, cast
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -68,10 +67,3 @@ class Transformer(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, sequence)
         return hidden  # type: ignore[no-any-return]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """to_empty gives each registration of a tied Parameter a new one: tie them again."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.config.tied_embeddings:
-            self.head.weight = self.embedding.tokens.weight
-        return self

@@ -25,6 +25,8 @@ class Place:
     rank: int
     local_rank: int
     size: int
+    node_size: int | None = None
+    """Processes on each node, where the launcher says so."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,13 @@ def find_place(environment: Mapping[str, str]) -> Place:
         fix = "start with torchrun, deepspeed or srun, or unset the others"
         raise ConfigError.of("environment", missing, f"{', '.join(names)} must be set together", fix)
     rank, local_rank, size = (int(environment[name]) for name in names)
-    return Place(rank, local_rank, size)
+    return Place(rank, local_rank, size, _node_size(environment))
+
+
+def _node_size(environment: Mapping[str, str]) -> int | None:
+    """Processes per node from torchrun's or SLURM's variables; None where nodes differ or nothing is said."""
+    said = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_NTASKS_PER_NODE")
+    return int(said) if said and said.isdigit() else None
 
 
 def join_world() -> World:

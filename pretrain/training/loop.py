@@ -36,10 +36,7 @@ def train_until_done(
     meter = Meter(run, world.size, world.device)
     steps = range(state.step, session.total_steps)
     validate_clock, save_clock = Clock(run.train.validate_every), Clock(run.checkpoint.every)
-    loader = Loader(
-        session.corpus, session.order, steps, run.batch.micro_batch_size, world.rank, world.size, run.data.prefetch
-    )
-    with loader:
+    with _loader(session, steps) as loader:
         for step in steps:
             started = time.perf_counter()
             votes = [stop.name is not None, validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
@@ -61,6 +58,16 @@ def train_until_done(
             if stopping:
                 break
     return state
+
+
+def _loader(session: Session, steps: range) -> Loader:
+    """The micro-batches of this rank; none where the pipeline needs none."""
+    run, mesh = session.run, session.mesh
+    needed = steps if session.runner.reads else range(0)
+    rank, ranks = mesh.at.data, mesh.layout.data
+    return Loader(
+        session.corpus, session.order, needed, run.batch.micro_batch_size, rank, ranks, run.data.prefetch
+    )  # fmt: skip
 
 
 def advance(session: Session, state: TrainState) -> TrainState:
@@ -105,7 +112,7 @@ def train_row(
 
 def validation_row(session: Session, state: TrainState) -> dict[str, float | int | str]:
     """Loss, perplexity and bits per byte on the validation windows: of all, and per source."""
-    losses = validate(session.engine, session.corpus, session.run, session.world)
+    losses = validate(session.runner, session.corpus, session.run, session.mesh)
     row: dict[str, float | int | str] = {"step": state.step, "tokens": state.tokens}
     for name, score in scores(losses, session.corpus.manifest).items():
         suffix = "" if name == "all" else f"/{name}"
@@ -144,11 +151,12 @@ def _step(session: Session, step: int, loader: Loader, votes: list[bool], checkp
     rate = learning_rate(session.run, session.plan.tokens_before(step + 1))
     try:
         return train_step(
-            session.engine,
+            session.runner,
             loader,
             session.micro_batches(step),
+            session.targets(step),
             len(session.corpus.sources),
-            session.world,
+            session.mesh,
             rate,
             votes,
         )

@@ -70,7 +70,7 @@ def _resume(session: Session, directory: RunDirectory) -> tuple[TrainState, list
     checkpoint = find_whole(directory.checkpoints, session.world, messages.append)
     if checkpoint is None:
         return fresh, messages
-    state = resume(session.engine, checkpoint, fresh, session.world)
+    state = resume(session.engine, checkpoint, fresh, session.run.model, session.mesh, messages.append)
     return state, [*messages, f"going on from {checkpoint}"]
 
 

@@ -10,14 +10,17 @@ import torch
 
 from pretrain.checkpoint.state import TrainState
 from pretrain.config.deepspeed import deepspeed_config
+from pretrain.config.layout import Layout
 from pretrain.config.run import Run
 from pretrain.data.dataset import Corpus
 from pretrain.data.order import Order
 from pretrain.data.plan import DataPlan
-from pretrain.model.init import initialize
 from pretrain.model.transformer import Transformer
+from pretrain.parallel.apply import parallelize
+from pretrain.parallel.engine import make_engine, prepare_deepspeed
+from pretrain.parallel.mesh import Mesh, make_mesh
 from pretrain.parallel.process import World
-from pretrain.parallel.zero import make_engine
+from pretrain.parallel.runner import Runner, make_runner
 from pretrain.shards.manifest import Manifest
 from pretrain.training.optimizer import make_optimizer
 
@@ -27,11 +30,21 @@ class Session:
     """What stays the same from the first step to the last."""
 
     run: Run
-    world: World
+    mesh: Mesh
     corpus: Corpus
     plan: DataPlan
     order: Order
-    engine: Any
+    runner: Runner
+
+    @property
+    def world(self) -> World:
+        """All processes."""
+        return self.mesh.world
+
+    @property
+    def engine(self) -> Any:
+        """DeepSpeed's engine."""
+        return self.runner.engine
 
     @property
     def total_steps(self) -> int:
@@ -39,21 +52,27 @@ class Session:
         return self.plan.steps(self.run.train.tokens)
 
     def micro_batches(self, step: int) -> int:
-        """Micro-batches of each rank in `step`."""
-        return self.plan.batch(step)[1] // (self.run.batch.micro_batch_size * self.world.size)
+        """Micro-batches of each data rank in `step`."""
+        return self.plan.batch(step)[1] // (self.run.batch.micro_batch_size * self.mesh.layout.data)
+
+    def targets(self, step: int) -> int | None:
+        """Target tokens of the global batch of `step`; None where masked documents make them be counted."""
+        return None if self.run.data.document_mask else self.plan.batch(step)[1] * self.plan.sequence_length
 
 
 def open_session(run: Run, manifest: Manifest, world: World) -> Session:
     """Corpus, order, and the model under its engine, at step 0."""
     corpus = Corpus(manifest, run.sequence_length, run.data.document_mask)
     plan = corpus.plan(run)
+    mesh = make_mesh(world, run.parallel)
     torch.manual_seed(run.train.seed + world.rank)  # dropout draws from it; weights do not
     with torch.device("meta"):
-        model = Transformer(run.model)
-    initialize(model, run.model, run.train.seed, device=str(world.device))
+        whole = Transformer(run.model)
+    prepare_deepspeed()
+    model = parallelize(whole, mesh, run)
     optimizer = make_optimizer(model, run.optimizer, world.device)
-    engine = make_engine(model, optimizer, deepspeed_config(run, world.size), world)
-    return Session(run, world, corpus, plan, corpus.order(plan), engine)
+    engine = make_engine(model, optimizer, deepspeed_config(run, world.size), mesh)
+    return Session(run, mesh, corpus, plan, corpus.order(plan), make_runner(engine, mesh))
 
 
 def first_state(session: Session, run_id: str) -> TrainState:
@@ -70,8 +89,19 @@ def first_state(session: Session, run_id: str) -> TrainState:
         manifest_fingerprint=manifest.fingerprint(),
         tokenizer_fingerprint=manifest.tokenizer.fingerprint,
         model_fingerprint=run.model.model_copy(update={"attention": "auto"}).fingerprint(),
-        layout={"processes": session.world.size, "zero": run.parallel.zero, "compute": run.precision.compute},
+        layout=saved_layout(session.mesh.layout, run),
     )
+
+
+def saved_layout(layout: Layout, run: Run) -> dict[str, Any]:
+    """What the engine's files in a checkpoint depend on."""
+    parallel = run.parallel
+    return {
+        **layout._asdict(),
+        "schedule": parallel.schedule if layout.pipe > 1 else "",
+        "zero": parallel.zero,
+        "compute": run.precision.compute,
+    }
 
 
 def code_directory() -> Path:

@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from pretrain.config.errors import RunError
 from pretrain.data.batch import Batch
-from pretrain.parallel.process import World
-from pretrain.parallel.zero import gradient_norm
+from pretrain.parallel.mesh import Mesh
+from pretrain.parallel.runner import MicroBatch, Runner
 from pretrain.training.optimizer import set_learning_rate
 
 
@@ -54,7 +53,7 @@ class StepResult:
     """For each vote of this rank, whether any rank voted so."""
 
 
-def to_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+def to_device(batch: Batch, device: torch.device) -> MicroBatch:
     """(inputs [B, T], targets [B, T] with -100 where none, document [B, T] or None) of a batch."""
     tokens = torch.from_numpy(batch.tokens).to(device, torch.int64, non_blocking=True)
     targets = tokens[:, 1:].masked_fill(~torch.from_numpy(batch.is_target).to(device), -100)
@@ -63,40 +62,39 @@ def to_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.T
 
 
 def train_step(
-    engine: Any,
+    runner: Runner,
     batches: Iterator[Batch],
     micro_batches: int,
+    targets: int | None,
     sources: int,
-    world: World,
+    mesh: Mesh,
     rate: float,
     votes: list[bool],
 ) -> StepResult:
     """Run the next `micro_batches` of this rank and update the weights with learning rate `rate`.
 
-    `votes` travel with the loss: what ranks agree on at each step costs no message of its own.
+    `targets` is the number of target tokens in the global batch; None: the ranks count them. `votes` travel with the
+    loss: what ranks agree on at each step costs no message of its own.
 
     Raises DivergedError on every rank alike, before the update when the loss is not finite.
     """
     started = time.perf_counter()
-    mine = [next(batches) for _ in range(micro_batches)]
+    mine = [next(batches) for _ in range(micro_batches)] if runner.reads else []
     data_seconds = time.perf_counter() - started
-    targets = _target_tokens(mine, world)
-    sums = torch.zeros(2 * sources, dtype=torch.float64, device=world.device)
-    for number, batch in enumerate(mine):
-        engine.set_gradient_accumulation_boundary(number == micro_batches - 1)
-        inputs, wanted, document = to_device(batch, world.device)
-        losses = engine(inputs, wanted, document)
-        # DeepSpeed averages gradients over ranks; what is wanted is the sum / target tokens of the global batch.
-        engine.backward(losses.total * (world.size / targets), scale_wrt_gas=False)
-        add_losses(sums, losses.per_token, batch)
-    agreed = world.sum(torch.cat([sums, sums.new_tensor(votes)]))
+    targets = targets or _count_targets(mine, mesh)
+    fed = [to_device(batch, mesh.world.device) for batch in mine]
+    per_token = runner.accumulate(fed, micro_batches, 1 / targets)
+    sums = torch.zeros(2 * sources, dtype=torch.float64, device=mesh.world.device)
+    if runner.reports:
+        for batch, losses in zip(mine, per_token, strict=True):
+            add_losses(sums, losses, batch)
+    agreed = mesh.world.sum(torch.cat([sums, sums.new_tensor(votes)]))
     result = source_loss(agreed[: 2 * sources])
     if not math.isfinite(result.mean):
         raise DivergedError(f"the loss is {result.mean}")
-    norm = gradient_norm(engine)
-    set_learning_rate(engine.optimizer, rate)
-    engine.step()
-    norm = float(engine.get_global_grad_norm()) if norm is None else norm
+    runner.reduce()
+    set_learning_rate(runner.engine.optimizer, rate)
+    norm = runner.update()
     if not math.isfinite(norm):
         raise DivergedError(f"the gradient norm is {norm}")
     return StepResult(result, norm, data_seconds, [bool(vote) for vote in agreed[2 * sources :] > 0])
@@ -118,9 +116,8 @@ def source_loss(sums: torch.Tensor) -> SourceLoss:
     return SourceLoss(values[:half], [int(value) for value in values[half:]])
 
 
-def _target_tokens(batches: list[Batch], world: World) -> float:
-    """Target tokens of the global batch, known before the step; only masked documents need to be asked for."""
-    mine = sum(batch.target_tokens for batch in batches)
-    if all(batch.document is None for batch in batches):
-        return float(mine * world.size)
-    return float(world.sum(torch.tensor(float(mine), dtype=torch.float64, device=world.device)).item())
+def _count_targets(batches: list[Batch], mesh: Mesh) -> int:
+    """Target tokens of the global batch, known before the step; each data rank's are counted once."""
+    counts = mesh.at.pipe == 0 and mesh.at.tensor == 0
+    mine = sum(batch.target_tokens for batch in batches) if counts else 0
+    return int(mesh.world.sum(torch.tensor(mine, dtype=torch.int64, device=mesh.world.device)).item())

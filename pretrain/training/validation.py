@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
 
 import torch
 
@@ -12,7 +13,9 @@ from pretrain.config.run import Run
 from pretrain.data.batch import Batch
 from pretrain.data.dataset import Corpus
 from pretrain.data.loader import validation_places
-from pretrain.parallel.process import World
+from pretrain.data.order import Places
+from pretrain.parallel.mesh import Mesh
+from pretrain.parallel.runner import Runner
 from pretrain.shards.manifest import Manifest
 from pretrain.training.step import SourceLoss, add_losses, source_loss, to_device
 
@@ -28,20 +31,28 @@ class Score:
     """Bits per byte of UTF-8 text: comparable across tokenizers."""
 
 
-def validate(engine: Any, corpus: Corpus, run: Run, world: World) -> SourceLoss:
+def validate(runner: Runner, corpus: Corpus, run: Run, mesh: Mesh) -> SourceLoss:
     """The summed losses over the validation windows, the same on every rank."""
-    sources = len(corpus.sources)
-    sums = torch.zeros(2 * sources, dtype=torch.float64, device=world.device)
-    plan = validation_places(corpus, run.train.validation_tokens, run.batch.micro_batch_size, world.rank, world.size)
-    engine.eval()
-    with torch.no_grad():
-        for places, counted in plan:
-            batch = corpus.read(corpus.validation, places)
-            per_token = engine.module(*to_device(batch, world.device)).per_token
-            kept = Batch(batch.tokens[:counted], batch.source[:counted], None, batch.is_target[:counted])
-            add_losses(sums, per_token[:counted], kept)
-    engine.train()
-    return source_loss(world.sum(sums))
+    device = mesh.world.device
+    sums = torch.zeros(2 * len(corpus.sources), dtype=torch.float64, device=device)
+    for group in _groups(corpus, run, mesh):
+        batches = [corpus.read(corpus.validation, places) for places, _ in group] if runner.reads else []
+        per_token = runner.evaluate([to_device(batch, device) for batch in batches], len(group))
+        if runner.reports:
+            for batch, losses, (_, counted) in zip(batches, per_token, group, strict=True):
+                kept = Batch(batch.tokens[:counted], batch.source[:counted], None, batch.is_target[:counted])
+                add_losses(sums, losses[:counted], kept)
+    return source_loss(mesh.world.sum(sums))
+
+
+def _groups(corpus: Corpus, run: Run, mesh: Mesh) -> Iterator[list[tuple[Places, int]]]:
+    """The windows of this data rank, in groups of micro-batches: a pipeline is filled anew for each group."""
+    size, pipe = run.batch.micro_batch_size, mesh.layout.pipe
+    least = 2 * pipe if run.parallel.schedule == "dualpipev" else 1
+    tokens = run.train.validation_tokens
+    windows = validation_places(corpus, tokens, size, mesh.at.data, mesh.layout.data, least)
+    while group := list(islice(windows, 8 * pipe if pipe > 1 else 1)):
+        yield group
 
 
 def scores(losses: SourceLoss, manifest: Manifest) -> dict[str, Score]:

@@ -9,15 +9,21 @@ import torch
 
 from pretrain.checkpoint.weights import find_checkpoint, full_weights
 from pretrain.config.errors import ConfigError
+from pretrain.config.load import load_run
 from tests.example import small_run
 from tests.processes import train_processes
+
+
+def weights_of(directory: Path) -> dict[str, torch.Tensor]:
+    checkpoint = find_checkpoint(directory)
+    return full_weights(checkpoint, load_run(checkpoint / "run.yaml").model)
 
 
 @pytest.fixture(scope="module")
 def single(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     directory = tmp_path_factory.mktemp("single")
     train_processes(small_run(corpus, directory, parallel={"zero": 0}, model={"dropout": 0.0}), 1)
-    return full_weights(find_checkpoint(directory))
+    return weights_of(directory)
 
 
 @pytest.mark.parametrize(("processes", "zero"), [(2, 1), (2, 2), (2, 3), (3, 3)])
@@ -27,7 +33,7 @@ def test_weights_of_every_stage_are_one_process_s(
     batch = {"global_batch_size": 6, "micro_batch_size": 1} if processes == 3 else {}
     run = small_run(corpus, tmp_path, parallel={"zero": zero}, model={"dropout": 0.0}, batch=batch)
     train_processes(run, processes)
-    weights = full_weights(find_checkpoint(tmp_path))
+    weights = weights_of(tmp_path)
     assert weights.keys() == single.keys()
     assert {name: tuple(value.shape) for name, value in weights.items()} == {
         name: tuple(value.shape) for name, value in single.items()

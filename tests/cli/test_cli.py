@@ -42,7 +42,36 @@ def test_config_check_tells_the_arithmetic() -> None:
     done = pretrain("config", "check", "gpt3-125m", "--processes", "8")
     assert done.returncode == 0, done.stderr
     assert "gpt3-125m: valid for 8 processes" in done.stdout
-    assert "256 samples = 524,288 tokens = 8 processes x 16 micro-batches x 2" in done.stdout
+    assert "layout  pipe 1 x data 8 x tensor 1, ZeRO 1\n" in done.stdout
+    assert "256 samples = 524,288 tokens = data 8 x 16 micro-batches x 2" in done.stdout
+
+
+def test_config_check_tells_the_stages() -> None:
+    done = pretrain("config", "check", "gpt3-125m", "parallel={pipe: 2, tensor: 2}", "--processes", "8")
+    assert done.returncode == 0, done.stderr
+    assert "layout  pipe 2 x data 2 x tensor 2, ZeRO 1, sequence parallel, 1F1B\n" in done.stdout
+    assert "stages  pipe 0: embedding, layers 0-7 (50.7%)\n" in done.stdout
+    assert "        pipe 1: layers 8-11, head (49.3%)\n" in done.stdout
+    assert "data 2 x 64 micro-batches x 2" in done.stdout
+
+
+def test_config_knows_the_nodes() -> None:
+    arguments = ("config", "check", "gpt3-125m", "parallel.tensor=4", "--processes", "12", "--node-size", "6")
+    done = pretrain(*arguments, "batch.micro_batch_size=1", "batch.ramp=null", "batch.global_batch_size=255")
+    assert done.returncode == 2
+    assert "parallel.tensor = 4\n    rule: must divide the processes of a node (6)\n    fix:  parallel.tensor: 2" in (
+        done.stderr
+    )
+
+
+def test_config_settles_an_automatic_layout() -> None:
+    shown = pretrain("config", "show", "gpt3-125m", "parallel={auto: true, tensor: 2}", "--processes", "4").stdout
+    assert shown.startswith("# pipe 1 x data 2 x tensor 2, ZeRO 1, sequence parallel\n")
+    assert {"auto": False, "tensor": 2, "pipe": 1, "zero": 1}.items() <= yaml.safe_load(shown)["parallel"].items()
+
+
+def test_config_constraints_prints_the_page() -> None:
+    assert pretrain("config", "constraints").stdout == (ROOT / "docs" / "constraints.md").read_text()
 
 
 def test_config_check_refuses_with_field_rule_and_fix() -> None:
@@ -129,4 +158,5 @@ def test_launchers_start_the_same_training(launcher: str, corpus: Path, tmp_path
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240, env=environment)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     state = json.loads((tmp_path / "run" / "checkpoints" / "step-00000010" / "state.json").read_text())
-    assert state["layout"] == {"processes": 2, "zero": 1, "compute": "fp32"}
+    grid = {"pipe": 1, "data": 2, "tensor": 1}
+    assert state["layout"] == {**grid, "schedule": "", "zero": 1, "compute": "fp32"}

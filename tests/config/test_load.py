@@ -31,6 +31,12 @@ def test_overrides_reach_into_a_named_model(tmp_path: Path) -> None:
     assert run.checkpoint.every and run.checkpoint.every.amount == 1800
 
 
+def test_overrides_reach_into_an_automatic_layout(tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump({**RUN, "parallel": "auto"}))
+    assert load_run(path, ["parallel.tensor=2"]).plain()["parallel"] == {"auto": True, "tensor": 2}
+    assert load_run(path, ["parallel={tensor: 2}"]).parallel.auto is False
+
+
 def test_every_shipped_run_loads() -> None:
     names = sorted(path.stem for path in (CONFIGS / "runs").glob("*.yaml"))
     assert "quickstart" in names

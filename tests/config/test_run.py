@@ -74,8 +74,10 @@ def test_the_schema_takes_every_shipped_run() -> None:
 
     for path in (CONFIGS / "runs").glob("*.yaml"):
         jsonschema.validate(load_yaml(path), run_schema())
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**RUN, "modle": {}}, run_schema())
+    jsonschema.validate({**RUN, "parallel": "auto"}, run_schema())
+    for wrong in ({"modle": {}}, {"parallel": "automatic"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**RUN, **wrong}, run_schema())
 
 
 def test_every_field_is_documented() -> None:

@@ -86,7 +86,7 @@ def test_no_target_at_all_is_zero() -> None:
 def test_no_gradient_work_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     inner = loss_module._losses_and_gradient
-    monkeypatch.setattr(loss_module, "_losses_and_gradient", lambda x, t, g: asked.append(g) or inner(x, t, g))
+    monkeypatch.setattr(loss_module, "_losses_and_gradient", lambda x, t, s, g: asked.append(g) or inner(x, t, s, g))
     monkeypatch.setattr(loss_module, "_add_product", lambda *_: pytest.fail("weight gradient made for nothing"))
     hidden, weight, targets = case()
     with torch.no_grad():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import pretrain.model
 from pretrain.config.errors import ConfigError
+from pretrain.model.init import materialize
 from pretrain.model.layers import Attention, Block, Embedding, Head
 from pretrain.model.loss import Losses
 from pretrain.model.sequence import describe
@@ -148,10 +149,10 @@ def test_bf16_cast(style: str) -> None:
         assert cosine > 0.97, name
 
 
-def test_to_empty_keeps_embeddings_tied() -> None:
+def test_materialize_keeps_embeddings_tied() -> None:
     with torch.device("meta"):
         model = Transformer(small())
-    model.to_empty(device="cpu")
+    materialize(model, "cpu")
     assert model.head.weight is model.embedding.tokens.weight and not model.head.weight.is_meta
 
 
@@ -184,7 +185,7 @@ def test_dropout_acts_in_training_only() -> None:
     hidden = torch.randn(2, 20, 32)
     first_branch, second_branch = build(config).blocks[0], build(config).blocks[0]
     for block, silent in ((first_branch, "mlp"), (second_branch, "attention")):
-        block.attention.dropout = 0.0  # so that the block shows the dropout of one residual branch alone
+        block.attention.core.dropout = 0.0  # so that the block shows the dropout of one residual branch alone
         block.get_submodule(silent).register_forward_hook(lambda *call: torch.zeros_like(call[-1]))
     for module, value in ((embedding, inputs), (attention, hidden), (first_branch, hidden), (second_branch, hidden)):
         module.train()
@@ -208,7 +209,7 @@ def test_kernel_is_chosen_for_dropout_only_in_training(monkeypatch: pytest.Monke
 
 def test_bands_alternate_and_hide_what_is_behind_them() -> None:
     config = small(layers=6, bands={"every": 2, "width": 3})
-    assert [block.attention.width for block in build(config).blocks] == [None, 3, None, 3, None, 3]
+    assert [block.attention.core.width for block in build(config).blocks] == [None, 3, None, 3, None, 3]
     for layers, every, reach in ((1, 1, 3), (2, 1, 5), (2, 2, 12)):  # each banded layer carries 2 tokens further
         model = build(small(layers=layers, bands={"every": every, "width": 3}))
         inputs, _ = tokens(model.config, 1, 12)

@@ -99,7 +99,6 @@ def test_a_longer_run_goes_on_and_says_what_changed(corpus: Path, tmp_path: Path
     [
         ("train.seed=5", "its first 20 steps had another data plan"),
         ("model.heads=2", "is of another model"),
-        ("parallel.zero=2", "was written for another layout"),
         ("batch.global_batch_size=8", "had another data plan"),
     ],
 )

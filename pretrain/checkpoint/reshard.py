@@ -1,0 +1,99 @@
+"""A checkpoint of one layout read into an engine of another: every rank takes its own parts out of the saved files.
+
+Nothing is converted on disk beforehand. Any ZeRO stage, tensor, pipe and data size, schedule and number format of the
+engine can read any other's checkpoint, since both speak of fp32 master weights and Adam's moments by canonical name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.checkpoint.saved import KINDS, Kind, Saved
+from pretrain.config.model import Model
+from pretrain.parallel.cuts import cut_of
+from pretrain.parallel.mesh import Mesh
+
+
+def reshard(engine: Any, saved: Saved, model: Model, mesh: Mesh, step: int) -> None:
+    """Fill weights and optimizer state of `engine`, after `step` steps, from a checkpoint of any layout."""
+    target = _target(engine, mesh.at.data, step)
+    with torch.no_grad():
+        for name, parameter in engine.module.named_parameters():
+            shape = saved.shapes[saved.canonical(name)]
+            cut = cut_of(model, name, shape, mesh.tensor.rank, mesh.tensor.size)
+            for kind in KINDS:
+                whole = saved.whole(name, kind)
+                target.put(parameter, kind, whole if cut is None else cut.of(whole))
+
+
+def _target(engine: Any, data_rank: int, step: int) -> Target:
+    stage = engine.zero_optimization_stage()
+    if stage == 0:
+        return Target(engine.optimizer, step)
+    if stage == 3:
+        return PartitionedWeights(engine.optimizer, step, data_rank)
+    return PartitionedOptimizer(engine.optimizer.optimizer, step)
+
+
+class Target:
+    """ZeRO 0: torch's optimizer itself, with whole parameters. The others differ in where the values lie."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        self.optimizer = optimizer
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                self._start(parameter, group, step)
+
+    def put(self, parameter: nn.Parameter, kind: Kind, value: Tensor) -> None:
+        """Set the weight or a moment of a parameter from this tensor rank's part of it."""
+        (parameter if kind == "weight" else self.optimizer.state[parameter][kind]).copy_(value)
+
+    def _start(self, parameter: nn.Parameter, group: dict[str, Any], step: int) -> None:
+        """Adam's state as after `step` steps, the moments still to be filled."""
+        device = parameter.device if group["fused"] else "cpu"
+        self.optimizer.state[parameter] = {
+            "step": torch.tensor(float(step), device=device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+
+
+class PartitionedOptimizer(Target):
+    """ZeRO 1 and 2: this data rank's range of each group's flat fp32 tensor, which is the group's only parameter."""
+
+    def put(self, parameter: nn.Parameter, kind: Kind, value: Tensor) -> None:
+        if kind == "weight":
+            parameter.copy_(value)
+        mapping = parameter._hp_mapping  # type: ignore[attr-defined]
+        if mapping is None:
+            return  # all of it belongs to other data ranks
+        (flat,) = self.optimizer.param_groups[mapping.param_group_index]["params"]
+        here, there = mapping.lp_fragment_address, mapping.hp_fragment_address
+        state = flat if kind == "weight" else self.optimizer.state[flat][kind]
+        state[there.start : there.start + there.numel] = value.flatten()[here.start : here.start + here.numel]
+
+
+class PartitionedWeights(Target):
+    """ZeRO 3: this data rank's piece of every parameter, the last one padded."""
+
+    def __init__(self, optimizer: Any, step: int, rank: int) -> None:
+        self.optimizer, self.rank = optimizer.optimizer, rank
+        for index, flat in enumerate(optimizer.fp32_partitioned_groups_flat):
+            group = self.optimizer.param_groups[optimizer.sub_group_to_group_id[index]]
+            self._start(flat, group, step)
+
+    def put(self, parameter: nn.Parameter, kind: Kind, value: Tensor) -> None:
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+        held = parameter.ds_tensor  # type: ignore[attr-defined]
+        piece = torch.zeros(held.numel())
+        mine = value.flatten()[self.rank * held.numel() : (self.rank + 1) * held.numel()]
+        piece[: mine.numel()] = mine
+        if kind == "weight":
+            held.copy_(piece.to(held.dtype).view(held.shape))
+            safe_set_local_fp32_param(parameter, piece)
+        else:
+            safe_set_local_optimizer_state(parameter, piece, kind)

@@ -1,0 +1,64 @@
+"""A model under DeepSpeed: ZeRO over the data axis (Rajbhandari et al. 2020), pipelines over the pipe axis."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from pretrain.parallel.mesh import Mesh
+
+
+def make_engine(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], mesh: Mesh) -> Any:
+    """The DeepSpeedEngine of `model` with `config` (DeepSpeed's JSON), after prepare_deepspeed. All ranks call it."""
+    import deepspeed
+
+    with contextlib.redirect_stdout(io.StringIO()):  # its bf16 optimizer prints memory tables
+        engine, *_ = deepspeed.initialize(
+            model=model, optimizer=optimizer, config=config, mpu=_grid(mesh), dist_init_required=False
+        )
+    return engine
+
+
+def prepare_deepspeed() -> None:
+    """Before anything of DeepSpeed starts: nothing is compiled, and it speaks only when something is wrong.
+
+    The optimizer is torch's own, and none of DeepSpeed's ops is said to be buildable. Else it would try a compiler on
+    each, and build a shared-memory collective with ninja when it starts on a CPU.
+    """
+    import deepspeed
+    import deepspeed.ops
+    from deepspeed.git_version_info import installed_ops
+
+    vars(deepspeed.ops)["__compatible_ops__"] = dict.fromkeys(installed_ops, False)
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
+
+
+def _grid(mesh: Mesh) -> Any:
+    """The mesh as DeepSpeed wants to be told of it, None where it has nothing to know; a pipeline brings its own."""
+    if mesh.tensor.size == 1 or mesh.layout.pipe > 1:
+        return None
+    from deepspeed.runtime.pipe.topology import PipelineParallelGrid, PipeModelDataParallelTopology
+
+    return PipelineParallelGrid(PipeModelDataParallelTopology(1, mesh.layout.tensor, mesh.layout.data))
+
+
+def gradient_norm(engine: Any, mesh: Mesh) -> float | None:
+    """The global norm before clipping, where DeepSpeed does not keep it (without ZeRO); call it before the step."""
+    if engine.zero_optimization():
+        return None
+    counted = [
+        p.grad for p in engine.module.parameters() if p.grad is not None and (p.model_parallel or mesh.at.tensor == 0)
+    ]
+    norm = torch.nn.utils.get_total_norm(counted)
+    if mesh.tensor.size > 1:
+        squares = norm.square()
+        dist.all_reduce(squares, group=mesh.tensor.group)
+        norm = squares.sqrt()
+    return float(norm)

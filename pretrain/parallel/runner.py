@@ -1,0 +1,145 @@
+"""How the micro-batches of a step go through the model: one after the other, or through a pipeline.
+
+Both give the losses per token where they were computed, and leave the update to a second call: between the two the
+ranks agree on whether the loss is a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pretrain.parallel.engine import gradient_norm
+from pretrain.parallel.mesh import Mesh
+
+MicroBatch = tuple[Tensor, Tensor, Tensor | None]
+"""Inputs [B, T], targets [B, T] with -100 where none, document [B, T] or None."""
+
+
+class Runner(Protocol):
+    """What training needs of a model, whatever its layout."""
+
+    engine: Any
+    """DeepSpeed's."""
+    reads: bool
+    """Whether this rank needs the micro-batches; others are given none."""
+    reports: bool
+    """Whether the losses of this rank count: the others have none, or another rank's once more."""
+
+    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
+        """Gradients of scale x the sum of `number` micro-batches' losses; the losses per token, where computed."""
+
+    def reduce(self) -> None:
+        """Finish the sums of gradients over ranks that are still open."""
+
+    def update(self) -> float:
+        """Clip and update, after `reduce`; the norm before clipping."""
+
+    def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
+        """The losses per token of `number` micro-batches, where computed, without gradients."""
+
+
+def make_runner(engine: Any, mesh: Mesh) -> Runner:
+    """The runner of an engine on a mesh."""
+    return Whole(engine, mesh) if mesh.layout.pipe == 1 else Pipeline(engine, mesh)
+
+
+class Whole:
+    """All layers on each rank (of a tensor group, together)."""
+
+    def __init__(self, engine: Any, mesh: Mesh) -> None:
+        self.engine, self.mesh = engine, mesh
+        self.reads, self.reports = True, mesh.is_first_of_tensor
+
+    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
+        per_token = []
+        for index, batch in enumerate(batches):
+            self.engine.set_gradient_accumulation_boundary(index == number - 1)
+            losses = self.engine(*batch)
+            # DeepSpeed averages gradients over data ranks; what is wanted is their sum
+            self.engine.backward(losses.total * (scale * self.mesh.layout.data), scale_wrt_gas=False)
+            per_token.append(losses.per_token)
+        return per_token
+
+    def reduce(self) -> None:
+        pass  # DeepSpeed reduced in the last backward pass
+
+    def update(self) -> float:
+        norm = gradient_norm(self.engine, self.mesh)
+        self.engine.step()
+        return float(self.engine.get_global_grad_norm()) if norm is None else norm
+
+    def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
+        self.engine.eval()
+        with torch.no_grad():
+            per_token = [self.engine.module(*batch).per_token for batch in batches]
+        self.engine.train()
+        return per_token
+
+
+class Pipeline:
+    """Stages on each rank; DeepSpeed's schedule decides what each does when."""
+
+    def __init__(self, engine: Any, mesh: Mesh) -> None:
+        from deepspeed.runtime.pipe.schedule import OptimizerStep, ReduceGrads, ReduceTiedGrads
+
+        self.engine, self.mesh = engine, mesh
+        self.has_loss = hasattr(engine.module, "head")
+        self.reads = self.has_loss or mesh.at.pipe == 0
+        self.reports = self.has_loss and mesh.is_first_of_tensor
+        self._reductions, self._update = (ReduceTiedGrads, ReduceGrads), OptimizerStep
+
+    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
+        engine = self.engine
+        # DeepSpeed divides by its own number of micro-batches and averages over data ranks
+        engine.module.loss_scale = scale * self.mesh.layout.data * engine.gradient_accumulation_steps()
+        return self._run(engine._train_schedule, batches, number)
+
+    def reduce(self) -> None:
+        for instruction in self._reductions:
+            self.engine._INSTRUCTION_MAP[instruction](self.engine)
+
+    def update(self) -> float:
+        self.engine._INSTRUCTION_MAP[self._update](self.engine)
+        return float(self.engine.get_global_grad_norm())
+
+    def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
+        self.engine.module.eval()
+        with torch.no_grad():
+            per_token = self._run(lambda: self.engine._inference_schedule(number), batches, number)
+        self.engine.module.train()
+        return per_token
+
+    def _run(self, schedule: Callable[[], Any], batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
+        engine = self.engine
+        engine.micro_batches = number
+        engine.set_dataiterator(iter([(_fed(batch), ()) for batch in batches]))
+        engine.module.targets = iter([targets for _, targets, _ in batches])
+        engine.total_loss, engine._compute_loss = None, True
+        per_token: list[Tensor] = []
+        engine.module.per_token = per_token
+        engine._exec_schedule(_Without(schedule(), (*self._reductions, self._update)))
+        return per_token
+
+
+def _fed(batch: MicroBatch) -> Tensor | tuple[Tensor, Tensor]:
+    """What enters the first stage."""
+    inputs, _, document = batch
+    return inputs if document is None else (inputs, document)
+
+
+class _Without:
+    """A schedule whose last instructions are left for later."""
+
+    def __init__(self, schedule: Any, left_out: tuple[type, ...]) -> None:
+        self._schedule, self._left_out = schedule, left_out
+
+    def num_pipe_buffers(self) -> int:
+        return int(self._schedule.num_pipe_buffers())
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for step in self._schedule:
+            yield [instruction for instruction in step if not isinstance(instruction, self._left_out)]

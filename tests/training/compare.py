@@ -1,0 +1,82 @@
+"""A layout against one process: the same run trained both ways, and how far apart they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from tests.processes import train_processes
+from tests.training.layouts import Row, run_of, run_of_row
+from tests.training.probe import write_first_gradients
+
+Rows = list[dict[str, Any]]
+
+
+class Trained(NamedTuple):
+    """What a run left behind."""
+
+    rows: Rows
+    """Of metrics.jsonl, events left out."""
+    gradients: dict[str, torch.Tensor]
+    """Whole gradients of the first step, before clipping."""
+
+
+class Difference(NamedTuple):
+    """The largest differences between two runs."""
+
+    loss: float
+    """Absolute, in nats; of all training and validation losses, those per source too."""
+    norm: float
+    """Relative, of the gradient norm."""
+    gradient: float
+    """Of the first step, relative to the largest entry of that parameter's gradient."""
+    parameter: str
+    """Where that is."""
+
+
+TOLERANCE = {"fp32": Difference(1e-5, 1e-4, 1e-4, ""), "bf16": Difference(3e-3, 3e-2, 3e-2, "")}
+"""fp32 sums in another order. bf16 has 8 bits of mantissa: its gradients differ by a few of its own steps."""
+
+
+def train(run: dict[str, Any], processes: int) -> Trained:
+    """Train `run` and read what it left."""
+    rows = train_processes(run, processes, before=write_first_gradients)
+    gradients = torch.load(Path(run["directory"]) / "gradients.pt", weights_only=True)
+    return Trained([row for row in rows if row["kind"] != "event"], gradients)
+
+
+def train_reference(row: Row, corpus: Path, directory: Path) -> Trained:
+    """One fp32 process, ZeRO 0."""
+    return train(run_of(corpus, directory, row.model, row.masked), 1)
+
+
+def train_row(row: Row, corpus: Path, directory: Path) -> Trained:
+    """The row's own layout."""
+    return train(run_of_row(row, corpus, directory), row.processes)
+
+
+def difference(trained: Trained, reference: Trained) -> Difference:
+    """How far apart they are. Raises AssertionError when they do not even have the same steps and columns."""
+    assert [row["kind"] for row in trained.rows] == [row["kind"] for row in reference.rows]
+    assert len([row for row in reference.rows if row["kind"] == "train"]) == 20
+    losses, norms = [], []
+    for row, expected in zip(trained.rows, reference.rows, strict=True):
+        assert row.keys() == expected.keys()
+        losses += [abs(row[name] - expected[name]) for name in expected if name.partition("/")[0] == "loss"]
+        if row["kind"] == "train":
+            assert row["learning_rate"] == expected["learning_rate"]
+            assert row["batch_tokens"] == expected["batch_tokens"]
+            norms.append(abs(row["grad_norm"] / expected["grad_norm"] - 1))
+    gradients = [(_relative(trained.gradients[name], value), name) for name, value in reference.gradients.items()]
+    return Difference(max(losses), max(norms), *max(gradients))
+
+
+def _relative(gradient: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((gradient - expected).abs().max() / expected.abs().max()).item()
+
+
+def exceeds(found: Difference, tolerance: Difference) -> list[str]:
+    """Names of the differences that are too large (or not a number)."""
+    return [name for name in ("loss", "norm", "gradient") if not getattr(found, name) <= getattr(tolerance, name)]

@@ -1,0 +1,131 @@
+"""The layout table: small models with all that could go wrong in them, and the layouts that must train them alike.
+
+Rows named `pair-` cover every pair of values of tensor {1, 2, 4}, pipe {1, 2, 4}, data {1, 2}, ZeRO {0, 1, 2, 3},
+sequence parallel, recompute mode, schedule, micro-batch, document mask and model style that a valid layout of up to 8
+processes can have. `data-` rows are data parallelism alone, `edge-` rows shapes that do not divide evenly, `bf16-` rows
+the other number format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pretrain.config.load import merge
+
+GPT3 = {"layers": 4, "d_model": 32, "heads": 4, "context": 16}
+LLAMA = {
+    **GPT3,
+    "kv_heads": 2,
+    "positions": "rope",
+    "norm": "rmsnorm",
+    "activation": "swiglu",
+    "bias": False,
+    "tied_embeddings": False,
+}
+
+
+class Row(NamedTuple):
+    """One layout of one model. The vocabulary of all is 211, which no tensor size divides."""
+
+    processes: int
+    micro_batch_size: int
+    parallel: dict[str, Any]
+    model: dict[str, Any] = GPT3
+    masked: bool = False
+    compute: str = "fp32"
+    slow: bool = False
+    """Left to `make test-layouts`."""
+
+
+def _layout(tensor: int = 1, pipe: int = 1, zero: int = 1, **more: Any) -> dict[str, Any]:
+    return {"tensor": tensor, "pipe": pipe, "zero": zero, **more}
+
+
+DUAL, WHOLE = {"schedule": "dualpipev"}, {"sequence_parallel": False}
+FULL, SELECTIVE = {"recompute": "full"}, {"recompute": "selective"}
+BANDS = {**GPT3, "bands": {"width": 5}}
+
+ROWS = {
+    # processes, micro-batch, layout
+    "data-zero0-p2": Row(2, 1, _layout(zero=0)),
+    "data-zero1-p2": Row(2, 2, _layout(zero=1)),
+    "data-zero2-p2": Row(2, 4, _layout(zero=2)),
+    "data-zero3-p2": Row(2, 1, _layout(zero=3)),
+    "data-zero0-p4": Row(4, 2, _layout(zero=0), slow=True),
+    "data-zero1-p4": Row(4, 1, _layout(zero=1)),
+    "data-zero2-p4": Row(4, 1, _layout(zero=2)),
+    "data-zero3-p4": Row(4, 2, _layout(zero=3)),
+    "data-offload-zero1-p2": Row(2, 2, _layout(zero=1, offload="optimizer"), slow=True),
+    "data-offload-zero3-p2": Row(2, 2, _layout(zero=3, offload="all"), slow=True),
+    "pair-gpt3-one": Row(1, 2, _layout()),
+    "pair-llama-t2-p2-d2-dual-full-masked": Row(8, 1, _layout(2, 2, **DUAL, **FULL), LLAMA, True),
+    "pair-llama-t4-zero0-selective-masked": Row(4, 1, _layout(4, zero=0, **SELECTIVE), LLAMA, True, slow=True),
+    "pair-gpt3-p4-d2-dual-selective": Row(8, 1, _layout(1, 4, **DUAL, **SELECTIVE), {**GPT3, "layers": 8}, slow=True),
+    "pair-gpt3-t2-d2-zero2-full": Row(4, 2, _layout(2, zero=2, **FULL)),
+    "pair-llama-t4-d2-zero3-whole-masked": Row(8, 2, _layout(4, zero=3, **WHOLE), LLAMA, True, slow=True),
+    "pair-gpt3-t4-p2-dual-whole-full": Row(8, 2, _layout(4, 2, **DUAL, **WHOLE, **FULL), slow=True),
+    "pair-llama-t2-p4-masked": Row(8, 2, _layout(2, 4), LLAMA, True, slow=True),
+    "pair-llama-zero2-masked": Row(1, 1, _layout(zero=2), LLAMA, True),
+    "pair-gpt3-t2-d2-zero0-whole-selective-masked": Row(
+        4, 2, _layout(2, zero=0, **WHOLE, **SELECTIVE), GPT3, True, slow=True
+    ),
+    "pair-llama-zero3-full": Row(1, 1, _layout(zero=3, **FULL), LLAMA),
+    "pair-gpt3-t2-zero3-selective-masked": Row(2, 1, _layout(2, zero=3, **SELECTIVE), GPT3, True),
+    "pair-llama-zero0": Row(1, 2, _layout(zero=0), LLAMA),
+    "pair-gpt3-p2-masked": Row(2, 2, _layout(1, 2), GPT3, True),
+    "pair-llama-t4-zero2-whole-selective": Row(4, 1, _layout(4, zero=2, **WHOLE, **SELECTIVE), LLAMA, slow=True),
+    "pair-gpt3-zero0-full-masked": Row(1, 2, _layout(zero=0, **FULL), GPT3, True),
+    "pair-llama-p2-selective": Row(2, 2, _layout(1, 2, **SELECTIVE), LLAMA),
+    "pair-gpt3-p2-dual": Row(2, 1, _layout(1, 2, **DUAL)),
+    "pair-llama-p4-full-masked": Row(4, 2, _layout(1, 4, **FULL), LLAMA, True),
+    "edge-7-layers-p4": Row(4, 2, _layout(1, 4), {**GPT3, "layers": 7}),
+    "edge-3-layers-head-alone-p4": Row(4, 2, _layout(1, 4), {**LLAMA, "layers": 4, "d_model": 16, "d_ff": 16}),
+    "edge-d-head-80-t2": Row(2, 8, _layout(2), {**GPT3, "layers": 2, "d_model": 160, "heads": 2}),
+    "edge-one-key-head-t4": Row(4, 4, _layout(4), {**LLAMA, "layers": 2, "kv_heads": 1}),
+    "edge-2-key-heads-t4": Row(4, 4, _layout(4), {**LLAMA, "layers": 2}),
+    "edge-6-heads-3-key-heads-t3": Row(3, 4, _layout(3, sequence_parallel=False), {
+        **LLAMA, "layers": 2, "d_model": 48, "heads": 6, "kv_heads": 3, "d_ff": 48, "vocab_multiple": 96
+    }),
+    "edge-bands-p2": Row(2, 4, _layout(1, 2), BANDS),
+    "edge-recompute-every-2-t2": Row(2, 4, _layout(2, **FULL, recompute_every=2)),
+    "edge-no-positions-no-bias-t2": Row(2, 8, _layout(2), {**GPT3, "positions": "none", "bias": False, "layers": 2}),
+    "bf16-zero1-p2": Row(2, 2, _layout(zero=1), compute="bf16"),
+    "bf16-zero2-p2": Row(2, 2, _layout(zero=2), compute="bf16"),
+    "bf16-zero3-p2": Row(2, 1, _layout(zero=3), compute="bf16"),
+    "bf16-t2-zero3": Row(2, 4, _layout(2, zero=3), compute="bf16"),
+    "bf16-p2": Row(2, 2, _layout(1, 2), compute="bf16"),
+    "bf16-p2-dual-masked": Row(2, 2, _layout(1, 2, **DUAL), GPT3, True, compute="bf16", slow=True),
+    "bf16-t2-p2-d2": Row(8, 1, _layout(2, 2), LLAMA, compute="bf16", slow=True),
+}  # fmt: skip
+
+
+def run_of(corpus: Path, directory: Path, model: dict[str, Any] = GPT3, masked: bool = False) -> dict[str, Any]:
+    """A run of 20 steps with a batch ramp, a late mixture and clipping that bites; ZeRO 0, one pass a step."""
+    return {
+        "name": "layout",
+        "directory": str(directory),
+        "train": {"tokens": 16 * (5 * 8 + 15 * 16), "validate_every": "10 steps", "validation_tokens": 160},
+        "model": model,
+        "data": {
+            "manifest": str(corpus),
+            "stages": [{"from_tokens": 1600, "mixture": {"wiki": 1, "books": 3}}],
+            "document_mask": masked,
+        },
+        "batch": {"global_batch_size": 16, "micro_batch_size": 8, "ramp": {"start": 8, "tokens": 640}},
+        "optimizer": {"learning_rate": 1e-3, "clip": 0.5},
+        "schedule": {"warmup": 640},
+        "precision": {"compute": "fp32"},
+        "parallel": {"zero": 0},
+        "monitoring": {"terminal": "none", "tensorboard": False, "peak_tflops": 1},
+    }
+
+
+def run_of_row(row: Row, corpus: Path, directory: Path) -> dict[str, Any]:
+    """The run of a row of the table."""
+    changes = {
+        "parallel": row.parallel,
+        "batch": {"micro_batch_size": row.micro_batch_size},
+        "precision": {"compute": row.compute},
+    }
+    return merge(run_of(corpus, directory, row.model, row.masked), changes)
