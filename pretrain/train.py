@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 
@@ -29,12 +30,20 @@ def train(path: str, overrides: Sequence[str] = ()) -> None:
     run = with_vocabulary(run, manifest)
     check_run(run, place.size, place.node_size)  # the vocabulary is known only now
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    world = join_world()
     try:
-        world = join_world()
         from pretrain.training.run import run_training  # imports deepspeed, which looks at what join_world arranged
 
         run_training(run, manifest, world)
+    except (ConfigError, RunError):
+        raise
+    except Exception as error:
+        if world.watch is None:
+            raise
+        raise RunError(world.watch.explain(error)) from error
     finally:
+        if world.watch:
+            world.watch.close()
         leave_world()
 
 
@@ -43,6 +52,8 @@ def run_or_exit(path: str, overrides: Sequence[str] = ()) -> None:
     try:
         train(path, overrides)
     except (ConfigError, RunError) as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         print(f"pretrain: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
 from pretrain.config.errors import ConfigError
+from pretrain.parallel.rollcall import await_everyone, open_store
+from pretrain.parallel.watch import Watch
 
 TIMEOUT = timedelta(minutes=30)
 """After which a collective that a rank never joined is an error."""
@@ -36,6 +38,8 @@ class World:
     rank: int
     size: int
     device: torch.device
+    watch: Watch | None = None
+    """Notices ranks that end; None where there is only one."""
 
     @property
     def is_writer(self) -> bool:
@@ -88,19 +92,26 @@ def _node_size(environment: Mapping[str, str]) -> int | None:
 
 
 def join_world() -> World:
-    """Form the process group: NCCL on GPUs, gloo on CPUs. Must come before anything imports deepspeed."""
+    """Form the process group: NCCL on GPUs, gloo on CPUs. Must come before anything imports deepspeed.
+
+    Raises RunError with the ranks that are missing.
+    """
     place = find_place(os.environ)
     device = _device(place.local_rank)
     # DeepSpeed reads these three, whoever started the process.
     os.environ.update(RANK=str(place.rank), LOCAL_RANK=str(place.local_rank), WORLD_SIZE=str(place.size))
     backend = "nccl" if device.type == "cuda" else "gloo"
+    watch = None
     if place.size == 1:
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     else:
         if "MASTER_ADDR" not in os.environ:
             os.environ.update(_slurm_rendezvous(os.environ))
-        dist.init_process_group(backend, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
-    return World(place.rank, place.size, device)
+        store = open_store(os.environ, place.rank)
+        await_everyone(store, place.rank, place.size)
+        watch = Watch(store, os.environ["MASTER_ADDR"], place.rank, place.size)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
+    return World(place.rank, place.size, device, watch)
 
 
 def leave_world() -> None:
