@@ -1,5 +1,6 @@
 # make quickstart   the whole main job on a small real mixture, from nothing to generated text
 # make test         everything CI runs
+# make test-layouts all rows of the layout table, and docs/layouts.md written from them
 # make lint         ruff and mypy
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 TORCH_OPTIONS ?=
 
-.PHONY: install quickstart test lint benchmarks clean
+.PHONY: install quickstart test test-layouts lint benchmarks clean
 
 install: $(VENV)/installed
 
@@ -34,6 +35,9 @@ lint: install
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-layouts: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.layout_table docs/layouts.md
 
 benchmarks: install
 	$(BIN)/python -m benchmarks.data

@@ -31,7 +31,7 @@ REQUIRES = [
 ]
 DEVELOP = [
     "jsonschema>=4",
-    "jsonschema>=4",
+    "matplotlib>=3.8",
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",

@@ -85,14 +85,15 @@ def damage(checkpoint: Path, part: int = 0, parts: int = 1) -> str | None:
     """
     try:
         rows = orjson.loads((checkpoint / "files.json").read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
+        files = [(name, row["bytes"], row["sha256"]) for name, row in sorted(rows.items())]
+    except (OSError, orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         return f"files.json cannot be read: {error}"
-    for name, expected in sorted(rows.items())[part::parts]:
+    for name, bytes_, digest in files[part::parts]:
         path = checkpoint / name
         try:
-            if (size := path.stat().st_size) != expected["bytes"]:
-                return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
-            if sha256(path) != expected["sha256"]:
+            if (size := path.stat().st_size) != bytes_:
+                return f"{name} has {size:,} bytes instead of {bytes_:,}"
+            if sha256(path) != digest:
                 return f"{name} was altered: its SHA-256 is not the one it was written with"
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"

@@ -12,7 +12,7 @@ from pretrain.checkpoint.engine import DurableCheckpointEngine
 from pretrain.checkpoint.files import damage, list_checkpoints, set_aside
 from pretrain.checkpoint.reshard import reshard
 from pretrain.checkpoint.saved import Saved
-from pretrain.checkpoint.state import TrainState, check_same, read_state
+from pretrain.checkpoint.state import TrainState, check_same, layout_words, read_state
 from pretrain.checkpoint.tensors import load_tensors
 from pretrain.config.errors import ConfigError
 from pretrain.config.model import Model
@@ -63,19 +63,13 @@ def resume(
     else:
         parts = Saved(checkpoint, model)
         say(
-            f"{checkpoint.name} was written as {describe(saved.layout)} and is read as {describe(now.layout)}: "
+            f"{checkpoint.name} was written as {layout_words(saved.layout)} and is read as {layout_words(now.layout)}: "
             f"{parts.bytes() / 1e9:,.3g} GB of files, of which each process reads its parts; nothing is written"
         )
         reshard(engine, parts, model, mesh, saved.step)
         if model.dropout:
             say("dropout goes on with new random numbers: those of another layout do not fit")
     return saved
-
-
-def describe(layout: dict[str, Any]) -> str:
-    """A layout in a few words."""
-    grid = " x ".join(f"{axis} {layout[axis]}" for axis in ("pipe", "data", "tensor"))
-    return ", ".join(filter(None, (grid, layout["schedule"], f"ZeRO {layout['zero']}", layout["compute"])))
 
 
 def _load_as_written(engine: Any, checkpoint: Path, world: World) -> None:

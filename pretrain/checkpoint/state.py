@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from pretrain.config.errors import ConfigError, Problem
+from pretrain.config.layout import Layout
 from pretrain.data.plan import DataPlan
 
 FORMAT_VERSION = 2
@@ -77,3 +78,10 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
         problems.append(Problem(f"checkpoint {checkpoint.name} plan", saved.plan_fingerprint, rule, fix))
     if problems:
         raise ConfigError(problems)
+
+
+def layout_words(layout: dict[str, Any]) -> str:
+    """Such as `pipe 2 x data 1 x tensor 2, 1F1B, ZeRO 1, fp32`."""
+    grid = Layout(layout["pipe"], layout["data"], layout["tensor"])
+    schedule = {"": "", "1f1b": "1F1B", "dualpipev": "DualPipeV"}[layout["schedule"]]
+    return ", ".join(filter(None, (str(grid), schedule, f"ZeRO {layout['zero']}", layout["compute"])))

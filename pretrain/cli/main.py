@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pretrain.cli import config, corpus, generate, tokenizer, train
+from pretrain.cli import checkpoint, config, corpus, generate, tokenizer, train, verify
 from pretrain.config.errors import ConfigError
 
 app = typer.Typer(
@@ -18,7 +18,9 @@ app = typer.Typer(
 app.add_typer(config.app, name="config", help="Check, show and describe run configurations.")
 app.add_typer(tokenizer.app, name="tokenizer", help="Train and look at tokenizers.")
 app.add_typer(corpus.app, name="corpus", help="Turn documents into shards and a manifest.")
+app.add_typer(checkpoint.app, name="checkpoint", help="Look at checkpoints, verify and compare them.")
 app.command("train")(train.train)
+app.command("verify")(verify.verify)
 app.command("generate")(generate.generate)
 
 

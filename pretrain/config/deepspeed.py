@@ -75,7 +75,7 @@ def tuned(run: Run) -> dict[str, Any]:
     # streams: overlapping changes nothing there.
     sizes: dict[str, Any] = {"overlap_comm": zero > 1, "reduce_bucket_size": bucket}
     if zero < 3:
-        # By default gradients would be all-reduced to every rank, twice the bytes of a reduce to the rank that needs them.
+        # By default gradients are all-reduced to every rank: twice the bytes of a reduce to the one that needs them.
         sizes |= {"allgather_bucket_size": bucket, "use_multi_rank_bucket_allreduce": False}
         return {"zero_optimization": sizes}
     sizes["stage3_prefetch_bucket_size"] = bucket

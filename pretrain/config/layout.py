@@ -47,13 +47,14 @@ class Layout(NamedTuple):
         starts = [rank for rank in range(self.processes) if getattr(self.coordinate(rank), axis) == 0]
         return [[self.rank(*self.coordinate(start)._replace(**{axis: place})) for place in along] for start in starts]
 
-    def rank_map(self) -> str:
-        """The grid as text: a row for each pipeline stage and data rank, its tensor ranks side by side."""
-        rows = [f"{self}"]
-        for line in self.lines("tensor"):
-            at = self.coordinate(line[0])
-            rows.append(f"  pipe {at.pipe} data {at.data}: ranks {' '.join(map(str, line))}")
-        return "\n".join(rows)
+    def rank_map(self) -> list[str]:
+        """The grid as text: a row for each pipe rank, its data ranks side by side, tensor ranks as `0-3`."""
+        rows = []
+        for pipe in range(self.pipe):
+            first = [self.rank(pipe, data, 0) for data in range(self.data)]
+            shown = [str(rank) if self.tensor == 1 else f"{rank}-{rank + self.tensor - 1}" for rank in first]
+            rows.append(f"pipe {pipe}: ranks {', '.join(shown[:16])}{', ...' if len(shown) > 16 else ''}")
+        return rows
 
     def __str__(self) -> str:
         return f"pipe {self.pipe} x data {self.data} x tensor {self.tensor}"

@@ -37,6 +37,8 @@ class Sight(NamedTuple):
     """[B, T]: index at which the query's document starts; None: one document."""
     width: int | None = None
     """Keys seen in a band, the query's own included; None: dense."""
+    dtype: torch.dtype = torch.float32
+    """Of queries and keys."""
 
     @property
     def causal(self) -> bool:
@@ -113,7 +115,11 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float)
 
 
 def _mask_unless_causal(sight: Sight) -> Tensor | None:
-    return None if sight.causal else boolean_mask(sight)
+    """0 where query i sees key j, else -inf: of a boolean mask each layer would make and keep this copy."""
+    if sight.causal:
+        return None
+    seen = boolean_mask(sight)
+    return torch.zeros(seen.shape, dtype=sight.dtype, device=seen.device).masked_fill(~seen, float("-inf"))
 
 
 def sdpa_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float) -> Tensor:

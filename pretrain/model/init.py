@@ -105,9 +105,16 @@ def initialize(
             parameter.copy_(initial(config, seed, name, tuple(parameter.shape)))
 
 
-def materialize(module: nn.Module, device: torch.device | str) -> None:
-    """Give memory to parameters that are on the meta device, in place; tied ones stay tied."""
-    made: dict[nn.Parameter, nn.Parameter] = {}
+Made = dict[nn.Parameter, nn.Parameter]
+"""What became of each parameter of the meta device."""
+
+
+def materialize(module: nn.Module, device: torch.device | str, made: Made | None = None) -> None:
+    """Give memory to parameters that are on the meta device, in place; tied ones stay tied.
+
+    With `made` handed from call to call, they stay tied across modules too.
+    """
+    made = {} if made is None else made
     for owner in module.modules():
         for name, parameter in list(owner.named_parameters(recurse=False)):
             if parameter.is_meta:

@@ -79,6 +79,7 @@ class Attention(nn.Module):
         q, k, v = self._project(hidden)
         if sequence.rotary is not None:
             q, k = rotate(q, sequence.rotary), rotate(k, sequence.rotary)
+            v = v.clone()  # a view would keep q and k as they were before in memory until the backward pass
         if sequence.cache is not None:
             k, v = sequence.cache.append(self.layer, k, v)
         mixed = self.core(q, k, v, sequence)

@@ -57,7 +57,8 @@ def describe(
     own = torch.arange(past, past + tokens, device=device)
     start = None if document is None else document_starts(document)
     widths = {config.band_of(layer) for layer in range(config.layers)}
-    sights = {width: Sight(batch, own, past + tokens, start, _useful(width, past + tokens)) for width in widths}
+    keys = past + tokens
+    sights = {width: Sight(batch, own, keys, start, _useful(width, keys), dtype) for width in widths}
     kernel = _kernel(config, device, dtype, list(sights.values()), cache, dropout)
     positions = own[None] if start is None else own - start
     return Sequence(

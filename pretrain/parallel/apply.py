@@ -6,12 +6,12 @@
 4. Gradients  say which parameters are parts, and sum the gradients of those that all ranks hold whole.
 5. Recompute  make blocks forget activations; last, since it wraps the forward passes that 2 made.
 
-ZeRO comes after, when DeepSpeed takes the result (engine.py): it partitions whatever parameters it is given.
+ZeRO 3 takes each layer when it has its weights; ZeRO 1 and 2 come after, when DeepSpeed takes the result (engine.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pretrain.config.run import Run
 from pretrain.config.stages import stages_of
-from pretrain.model.init import initial, materialize
+from pretrain.model.init import Made, initial, materialize
 from pretrain.model.layers import Block
 from pretrain.model.transformer import Transformer, layer_names
 from pretrain.parallel.cuts import cut_of
@@ -31,24 +31,31 @@ from pretrain.parallel.region import Region
 from pretrain.parallel.vocabulary import CutEmbedding, CutHead
 
 
-def parallelize(model: Transformer, mesh: Mesh, run: Run) -> nn.Module:
+def parallelize(
+    model: Transformer, mesh: Mesh, run: Run, partition: Callable[[nn.Module], None] | None = None
+) -> nn.Module:
     """This rank's part of a model that was built on the meta device, with its initial weights.
 
-    A Transformer, or with pipe > 1 a pipeline module of this rank's stages. All ranks call it together.
+    A Transformer, or with pipe > 1 a pipeline module of this rank's stages. `partition` is called with each layer as
+    soon as it has its weights, so that ZeRO 3 never holds more than one whole. All ranks call it together.
     """
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    mine = local_layers(run, mesh)
+    if run.model.tied_embeddings:
+        shapes["head.weight"] = shapes["embedding.tokens.weight"]
+    names = local_layers(run, mesh)
     if mesh.tensor.size > 1:
         cut_layers(model, mesh, run.parallel.splits_sequence)
     layers = dict(zip(layer_names(run.model), [model.embedding, *model.blocks, model.head], strict=True))
-    held = nn.ModuleList(layers[name] for name in mine)
-    materialize(held, mesh.world.device)
-    if run.model.tied_embeddings:
-        shapes["head.weight"] = shapes["embedding.tokens.weight"]
-    named = [(f"{name}.{inner}", p) for name in mine for inner, p in layers[name].named_parameters()]
-    draw(named, shapes, run, mesh.tensor)
-    mark(named, shapes, run, mesh)
-    add_recompute((layer for layer in held if isinstance(layer, Block)), run.parallel)
+    made: Made = {}
+    for name in names:
+        before = set(made.values())
+        materialize(layers[name], mesh.world.device, made)
+        own = [(f"{name}.{inner}", p) for inner, p in layers[name].named_parameters() if p not in before]
+        draw(own, shapes, run, mesh.tensor)
+        mark(own, shapes, run, mesh)
+        if partition:
+            partition(layers[name])
+    add_recompute((layer for layer in (layers[name] for name in names) if isinstance(layer, Block)), run.parallel)
     if mesh.layout.pipe == 1:
         return model
     from pretrain.parallel.pipeline import make_stages

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,13 +16,31 @@ from torch import nn
 from pretrain.parallel.mesh import Mesh
 
 
+def partitioner(config: dict[str, Any], mesh: Mesh) -> Callable[[nn.Module], None] | None:
+    """With ZeRO 3 what partitions a layer over the data axis, else None. All ranks call it, and it, together.
+
+    Its numbers are first rounded to the format of the engine, as the engine itself would do.
+    """
+    if config["zero_optimization"]["stage"] != 3:
+        return None
+    import deepspeed
+
+    grid, dtype = make_grid(mesh), torch.bfloat16 if config["bf16"]["enabled"] else torch.float32
+    group = None if grid is None else grid.get_data_parallel_group()
+
+    def partition(layer: nn.Module) -> None:
+        deepspeed.zero.Init(layer.to(dtype), data_parallel_group=group, config_dict_or_path=config, mpu=grid)
+
+    return partition
+
+
 def make_engine(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], mesh: Mesh) -> Any:
     """The DeepSpeedEngine of `model` with `config` (DeepSpeed's JSON), after prepare_deepspeed. All ranks call it."""
     import deepspeed
 
     with contextlib.redirect_stdout(io.StringIO()):  # its bf16 optimizer prints memory tables
         engine, *_ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=config, mpu=_grid(mesh), dist_init_required=False
+            model=model, optimizer=optimizer, config=config, mpu=make_grid(mesh), dist_init_required=False
         )
     return engine
 
@@ -40,8 +60,12 @@ def prepare_deepspeed() -> None:
     deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
 
 
-def _grid(mesh: Mesh) -> Any:
-    """The mesh as DeepSpeed wants to be told of it, None where it has nothing to know; a pipeline brings its own."""
+@lru_cache(maxsize=1)
+def make_grid(mesh: Mesh) -> Any:
+    """The mesh as DeepSpeed wants to be told of it, None where it has nothing to know; a pipeline brings its own.
+
+    Its process groups are made once.
+    """
     if mesh.tensor.size == 1 or mesh.layout.pipe > 1:
         return None
     from deepspeed.runtime.pipe.topology import PipelineParallelGrid, PipeModelDataParallelTopology

@@ -15,8 +15,8 @@ def make_optimizer(model: nn.Module, config: Optimizer, device: torch.device) ->
     """
     parameters = list(model.parameters())
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if _is_matrix(p)], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if not _is_matrix(p)], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
@@ -25,6 +25,11 @@ def make_optimizer(model: nn.Module, config: Optimizer, device: torch.device) ->
         eps=config.epsilon,
         fused=device.type == "cuda",
     )
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    """Of the whole parameter: ZeRO 3 leaves it empty and remembers its shape."""
+    return len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

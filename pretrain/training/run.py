@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pretrain.checkpoint.load import find_whole, resume
-from pretrain.checkpoint.state import TrainState
+from pretrain.checkpoint.state import TrainState, layout_words
 from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.run import Run
@@ -23,7 +23,7 @@ from pretrain.shards.manifest import Manifest
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
 from pretrain.training.loop import Extra, train_until_done
-from pretrain.training.setup import Session, code_directory, first_state, open_session
+from pretrain.training.setup import Session, code_directory, first_state, open_session, saved_layout
 
 
 def run_training(run: Run, manifest: Manifest, world: World) -> None:
@@ -105,10 +105,18 @@ def _open_metrics(
     for sink in make_sinks(run, directory.path, run_id, state.step, total, about):
         metrics.add(sink)
     changed = [f"changed since the last start: {change}" for change in changes]
-    for message in [*messages, *changed, *_about_data(session)]:
+    for message in [*_about_layout(session), *messages, *changed, *_about_data(session)]:
         metrics.event(state.step, state.tokens, message)
     if run.train.ngram_baselines and state.step == 0:
         metrics.write("baseline", {"step": 0, "tokens": 0, **ngram_losses(session)})
+
+
+def _about_layout(session: Session) -> Iterator[str]:
+    """Where each rank stands, when there is more than one: a row for each pipe rank, data ranks apart by commas."""
+    layout = session.mesh.layout
+    if layout.processes > 1:
+        yield f"layout {layout_words(saved_layout(layout, session.run))}"
+        yield from layout.rank_map()
 
 
 def _about_data(session: Session) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pretrain.data.order import Order
 from pretrain.data.plan import DataPlan
 from pretrain.model.transformer import Transformer
 from pretrain.parallel.apply import parallelize
-from pretrain.parallel.engine import make_engine, prepare_deepspeed
+from pretrain.parallel.engine import make_engine, partitioner, prepare_deepspeed
 from pretrain.parallel.mesh import Mesh, make_mesh
 from pretrain.parallel.process import World
 from pretrain.parallel.runner import Runner, make_runner
@@ -69,9 +69,10 @@ def open_session(run: Run, manifest: Manifest, world: World) -> Session:
     with torch.device("meta"):
         whole = Transformer(run.model)
     prepare_deepspeed()
-    model = parallelize(whole, mesh, run)
+    config = deepspeed_config(run, world.size)
+    model = parallelize(whole, mesh, run, partitioner(config, mesh))
     optimizer = make_optimizer(model, run.optimizer, world.device)
-    engine = make_engine(model, optimizer, deepspeed_config(run, world.size), mesh)
+    engine = make_engine(model, optimizer, config, mesh)
     return Session(run, mesh, corpus, plan, corpus.order(plan), make_runner(engine, mesh))
 
 

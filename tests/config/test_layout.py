@@ -28,3 +28,16 @@ def test_every_rank_has_one_place() -> None:
 
 def test_it_is_written_from_the_outside_in() -> None:
     assert str(Layout(2, 4, 8)) == "pipe 2 x data 4 x tensor 8"
+
+
+def test_lines_are_what_groups_are_made_of() -> None:
+    layout = Layout(pipe=2, data=2, tensor=2)
+    assert layout.lines("tensor") == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert layout.lines("data") == [[0, 2], [1, 3], [4, 6], [5, 7]]
+    assert layout.lines("pipe") == [[0, 4], [1, 5], [2, 6], [3, 7]]
+
+
+def test_rank_map() -> None:
+    assert Layout(pipe=2, data=2, tensor=4).rank_map() == ["pipe 0: ranks 0-3, 4-7", "pipe 1: ranks 8-11, 12-15"]
+    assert Layout(pipe=1, data=3, tensor=1).rank_map() == ["pipe 0: ranks 0, 1, 2"]
+    assert Layout(pipe=1, data=99, tensor=1).rank_map()[0].endswith("14, 15, ...")

@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
-from tests.processes import free_port, kill
+from tests.processes import SECONDS, free_port, kill
 
 WARM = 2
 """Steps before the counted one: stages tell each other their shapes in the first, ZeRO 3 learns its order."""
@@ -42,7 +43,8 @@ def count_step(plain: dict[str, Any], processes: int, micro_batches: int) -> lis
     """Each rank's account of one step of the run `plain` (with model.vocab_size given); its data are not read."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.preload"])
-    port, children, ends = free_port(), [], []
+    port, ends = free_port(), []
+    children: list[BaseProcess] = []
     for rank in range(processes):
         mine, theirs = context.Pipe()
         child = context.Process(target=_body, args=(theirs, rank, processes, port, plain, micro_batches), daemon=True)
@@ -57,6 +59,7 @@ def count_step(plain: dict[str, Any], processes: int, micro_batches: int) -> lis
 
 
 def _received(end: Connection) -> Counted:
+    assert end.poll(SECONDS), "a rank hangs"
     got = end.recv()
     assert isinstance(got, Counted), got
     return got

@@ -67,7 +67,8 @@ def _of_rank(run: Run, layout: Layout, micro_batches: int, rank: int, one: Count
 
 def _payload(run: Run, layout: Layout, micro_batches: int, at: int, axis: str, one: Counted) -> Ratio:
     lines = [line for line in step_payload(run, layout, micro_batches, at) if line.axis == axis]
-    useful, duplicates, padding = (sum(getattr(line, name) for line in lines) for name in ("useful", "duplicates", "padding"))
+    useful = sum(line.useful for line in lines)
+    duplicates, padding = sum(line.duplicates for line in lines), sum(line.padding for line in lines)
     by_kind = {kind: sent for (where, kind), sent in one.payload.items() if where == axis}
     note = ", ".join(f"{kind} {sent:,}" for kind, sent in sorted(by_kind.items()))
     apart = f"; apart: duplicates {duplicates:,.0f}, padding {padding:,.0f}, control {one.control:,}"

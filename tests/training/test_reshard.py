@@ -52,7 +52,7 @@ def test_another_layout_goes_on(name: str, saved: tuple[dict[str, Any], list[flo
     processes, changes = GOES_ON_AS[name]
     rows = go_on(run, tmp_path / "on", processes, [*SAVED, *changes])
     assert train_rows(rows, "loss") == pytest.approx(undisturbed, abs=1e-6)
-    told = "step-00000010 was written as pipe 2 x data 2 x tensor 2, 1f1b, ZeRO 1, fp32 and is read as"
+    told = "step-00000010 was written as pipe 2 x data 2 x tensor 2, 1F1B, ZeRO 1, fp32 and is read as"
     assert any(told in row["message"] for row in rows if row["kind"] == "event")
 
 

@@ -1,0 +1,66 @@
+"""Bytes of parameters, gradients and optimizer state on one rank (Rajbhandari et al. 2020, sections 3 and 5).
+
+P parameters of the rank before ZeRO, n data ranks. Stage 1 cuts the optimizer state by n, 2 the gradients too, 3 the
+parameters too. Activations: activations.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pretrain.config.layout import Layout
+from pretrain.config.run import Run
+from pretrain.planning.parts import parts_of
+
+
+class Widths(NamedTuple):
+    """Bytes per parameter."""
+
+    parameter: int
+    gradient: int
+    optimizer: int
+    """fp32 master copy and both moments of Adam: K = 12 in the paper."""
+
+
+PAPER = Widths(2, 2, 12)
+"""Mixed precision in fp16 (section 3.1)."""
+
+
+class States(NamedTuple):
+    """Bytes on one rank."""
+
+    parameters: float
+    gradients: float
+    optimizer: float
+
+    @property
+    def total(self) -> float:
+        """All three."""
+        return sum(self)
+
+
+def widths_of(run: Run) -> Widths:
+    """bf16: gradients of micro-batches are summed in fp32. fp32 under ZeRO: DeepSpeed keeps a master copy too."""
+    if run.precision.compute == "bf16":
+        return Widths(2, 4, 12)
+    return Widths(4, 4, 12 if run.parallel.zero else 8)
+
+
+def zero_states(parameters: float, data: int, zero: int, widths: Widths = PAPER) -> States:
+    """The states of `parameters` parameters under ZeRO stage `zero` over `data` ranks, without rounding."""
+    cut = [data if zero >= stage else 1 for stage in (3, 2, 1)]
+    return States(*(parameters * width / ranks for width, ranks in zip(widths, cut, strict=True)))
+
+
+def state_bytes(run: Run, layout: Layout, pipe: int) -> States:
+    """The states of a rank at place `pipe` of the pipe axis.
+
+    With ZeRO 3 biases and norms also stay whole (stage3_param_persistence_threshold in deepspeed.py).
+    """
+    parts = parts_of(run, pipe)
+    widths = widths_of(run)
+    states = zero_states(parts.total, layout.data, run.parallel.zero, widths)
+    if run.parallel.zero < 3:
+        return states
+    whole = (parts.vectors + parts.repeated) * widths.parameter
+    return states._replace(parameters=states.parameters + whole)

@@ -1,0 +1,86 @@
+"""How many parameters one rank holds: of its pipeline stages' layers, its part over the tensor axis."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pretrain.config.counts import block_matrices
+from pretrain.config.model import Model
+from pretrain.config.run import Run
+from pretrain.config.stages import stages_of
+
+
+class Parts(NamedTuple):
+    """Parameters of one rank, padded vocabulary rows included."""
+
+    matrices: int
+    """Cut over the tensor axis; with weight decay."""
+    vectors: int
+    """Biases that are cut over the tensor axis."""
+    repeated: int
+    """Norms and row biases: the same on every tensor rank."""
+    padding: int
+    """Of the matrices, rows that round the vocabulary up, spread evenly over the tensor axis."""
+
+    @property
+    def total(self) -> int:
+        """All that the rank holds."""
+        return self.matrices + self.vectors + self.repeated
+
+    def __add__(self, other: object) -> Parts:
+        """Elementwise."""
+        assert isinstance(other, Parts)
+        return Parts(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def parts_of(run: Run, pipe: int) -> Parts:
+    """What a rank at place `pipe` of the pipe axis holds; all its tensor and data ranks hold as much."""
+    model, tensor = run.model, run.parallel.tensor
+    layers = layers_of(run, pipe)
+    total = Parts(0, 0, 0, 0)
+    for layer in layers:
+        if layer == 0:
+            total += _embedding(model, tensor)
+        elif layer == model.layers + 1:
+            total += _head(model, tensor, has_own_table=not (model.tied_embeddings and 0 in layers))
+        else:
+            total += _block(model, tensor)
+    return total
+
+
+def layers_of(run: Run, pipe: int) -> list[int]:
+    """Indices into [embedding, blocks, head] of the layers at place `pipe`; DualPipeV has two stages there."""
+    return [layer for stage in stage_layers(run, pipe).values() for layer in stage]
+
+
+def stage_layers(run: Run, pipe: int) -> dict[int, range]:
+    """By stage at place `pipe`: its layers."""
+    stages = stages_of(run.model, run.parallel, run.sequence_length)
+    mine = sorted({pipe, len(stages) - 1 - pipe}) if len(stages) > run.parallel.pipe else [pipe]
+    return {stage: stages[stage] for stage in mine}
+
+
+def _norm(model: Model) -> int:
+    return model.d_model * (2 if model.norm == "layernorm" and model.bias else 1)
+
+
+def _block(model: Model, tensor: int) -> Parts:
+    qkv = (model.heads + 2 * model.key_heads) * model.head_width
+    inner = qkv + (2 if model.activation == "swiglu" else 1) * model.mlp_width
+    biases = (inner // tensor, 2 * model.d_model) if model.bias else (0, 0)
+    return Parts(block_matrices(model) // tensor, biases[0], biases[1] + 2 * _norm(model), 0)
+
+
+def _embedding(model: Model, tensor: int) -> Parts:
+    positions = model.context if model.positions == "learned" else 0
+    return Parts((model.padded_vocabulary + positions) * model.d_model // tensor, 0, 0, _padding(model, tensor))
+
+
+def _head(model: Model, tensor: int, has_own_table: bool) -> Parts:
+    if not has_own_table:
+        return Parts(0, 0, _norm(model), 0)
+    return Parts(model.padded_vocabulary * model.d_model // tensor, 0, _norm(model), _padding(model, tensor))
+
+
+def _padding(model: Model, tensor: int) -> int:
+    return (model.padded_vocabulary - model.vocabulary) * model.d_model // tensor
