@@ -41,6 +41,9 @@ test-layouts: install
 
 benchmarks: install
 	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.parallel
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.schedules
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

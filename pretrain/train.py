@@ -42,9 +42,7 @@ def train(path: str, overrides: Sequence[str] = ()) -> None:
             raise
         raise RunError(world.watch.explain(error)) from error
     finally:
-        if world.watch:
-            world.watch.close()
-        leave_world()
+        leave_world(world)
 
 
 def run_or_exit(path: str, overrides: Sequence[str] = ()) -> None:

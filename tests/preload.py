@@ -4,7 +4,6 @@ import os
 
 os.environ.update(DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
 
-import torch._dynamo
-import torch._refs  # noqa: F401
+from deepspeed.runtime.zero.muon import original_muon  # noqa: F401
 
 import pretrain.training.run  # noqa: F401

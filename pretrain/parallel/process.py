@@ -114,8 +114,10 @@ def join_world() -> World:
     return World(place.rank, place.size, device, watch)
 
 
-def leave_world() -> None:
-    """End the process group; without it a rank can abort at exit."""
+def leave_world(world: World) -> None:
+    """End in order: the watch, then the process group; without that a rank can abort at exit."""
+    if world.watch:
+        world.watch.close()
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -65,15 +65,19 @@ def open_session(run: Run, manifest: Manifest, world: World) -> Session:
     corpus = Corpus(manifest, run.sequence_length, run.data.document_mask)
     plan = corpus.plan(run)
     mesh = make_mesh(world, run.parallel)
-    torch.manual_seed(run.train.seed + world.rank)  # dropout draws from it; weights do not
+    return Session(run, mesh, corpus, plan, corpus.order(plan), open_runner(run, mesh))
+
+
+def open_runner(run: Run, mesh: Mesh) -> Runner:
+    """The model on the mesh under its engine, at step 0. All ranks call it together."""
+    torch.manual_seed(run.train.seed + mesh.world.rank)  # dropout draws from it; weights do not
     with torch.device("meta"):
         whole = Transformer(run.model)
     prepare_deepspeed()
-    config = deepspeed_config(run, world.size)
+    config = deepspeed_config(run, mesh.world.size)
     model = parallelize(whole, mesh, run, partitioner(config, mesh))
-    optimizer = make_optimizer(model, run.optimizer, world.device)
-    engine = make_engine(model, optimizer, config, mesh)
-    return Session(run, mesh, corpus, plan, corpus.order(plan), make_runner(engine, mesh))
+    optimizer = make_optimizer(model, run.optimizer, mesh.world.device)
+    return make_runner(make_engine(model, optimizer, config, mesh), mesh)
 
 
 def first_state(session: Session, run_id: str) -> TrainState:

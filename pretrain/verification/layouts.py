@@ -17,7 +17,7 @@ from pretrain.config.constraints import check_run, find_problems
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import Layout
 from pretrain.config.run import Batch, Parallel, Precision, Run
-from pretrain.verification.scale import small_tensor
+from pretrain.verification.scale import SAMPLES, small_tensor
 
 Compute = Literal["fp32", "bf16"]
 
@@ -94,7 +94,20 @@ def lay(run: Run, axes: Layout, given: Mapping[str, Any] | None = None) -> Trial
     fields |= given
     if "offload" not in given and fields["zero"] != 3:
         fields["offload"] = "none" if fields["zero"] == 0 or fields["offload"] == "none" else "optimizer"
-    return Trial(run.model_copy(update={"parallel": Parallel.parse(fields, "parallel"), "precision": precision}), axes)
+    parallel = Parallel.parse(fields, "parallel")
+    batch = run.batch.model_copy(update={"micro_batch_size": micro_batch(axes, parallel)})
+    return Trial(run.model_copy(update={"parallel": parallel, "precision": precision, "batch": batch}), axes)
+
+
+def micro_batch(axes: Layout, parallel: Parallel) -> int:
+    """Samples: two micro-batches on each data rank; in a pipeline twice as many as stages, on all together.
+
+    DualPipeV needs so many on each.
+    """
+    number = 2 * axes.data if axes.pipe == 1 else max(2 * axes.pipe, axes.data)
+    if parallel.schedule == "dualpipev":
+        number = 2 * axes.pipe * axes.data
+    return max(1, SAMPLES // number)
 
 
 def reference(run: Run, compute: Compute) -> Trial:

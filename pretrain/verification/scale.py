@@ -19,7 +19,7 @@ LAYERS = 4
 CONTEXT = 32
 """Tokens."""
 SAMPLES = 8
-"""Of a global batch: two micro-batches of two, or the four of one that DualPipeV needs, on each of two data ranks."""
+"""Of a global batch: enough for the four micro-batches that DualPipeV needs, on each of two data ranks."""
 VOCABULARY = 256
 """Rows of the embedding, about."""
 SHARING = 4
@@ -137,14 +137,12 @@ def _bands(model: Model, layers: int, context: int) -> dict[str, int] | None:
 
 
 def _batch(run: Run, length: int, steps: int) -> tuple[dict[str, Any], int]:
-    """The batch, and the samples of all steps. A ramp doubles the batch for the last quarter of them."""
-    micro = 1 if run.parallel.schedule == "dualpipev" else 2
-    batch: dict[str, Any] = {"micro_batch_size": micro, "global_batch_size": SAMPLES}
+    """The batch, and the samples of all steps. A ramp doubles the batch for the last tenth of them."""
     if run.batch.ramp is None:
-        return batch, steps * SAMPLES
-    late = steps // 4
+        return {"global_batch_size": SAMPLES}, steps * SAMPLES
+    late = min(steps - 1, ceil(steps / 10))
     ramp = {"start": SAMPLES, "tokens": (steps - late) * SAMPLES * length}
-    return batch | {"global_batch_size": 2 * SAMPLES, "ramp": ramp}, (steps + late) * SAMPLES
+    return {"global_batch_size": 2 * SAMPLES, "ramp": ramp}, (steps + late) * SAMPLES
 
 
 def _schedule(run: Run, tokens: int) -> dict[str, Any]:

@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.model import Model
 from pretrain.config.run import Run
-from pretrain.model.transformer import Transformer
-from pretrain.parallel.apply import parallelize
-from pretrain.parallel.engine import make_engine, partitioner, prepare_deepspeed
 from pretrain.parallel.gradients import whole_gradients
 from pretrain.parallel.mesh import Mesh, make_mesh
 from pretrain.parallel.process import join_world, leave_world
-from pretrain.parallel.runner import MicroBatch, Runner, make_runner
-from pretrain.training.optimizer import make_optimizer
+from pretrain.parallel.runner import MicroBatch, Runner
 from pretrain.training.schedule import learning_rate
+from pretrain.training.setup import open_runner
 from pretrain.training.step import StepResult, train_step
 from pretrain.verification.batches import SOURCES, synthetic_batches, synthetic_order, targets
 
@@ -42,19 +37,7 @@ def work(run: Run, steps: int, path: Path) -> None:
             **{f"gradient {name}": gradient.numpy() for name, gradient in gradients.items()},  # type: ignore[arg-type]
         )
     finally:
-        leave_world()
-
-
-def open_runner(run: Run, mesh: Mesh) -> Runner:
-    """The model on the mesh under its engine, as a training run opens it."""
-    torch.manual_seed(run.train.seed + mesh.world.rank)
-    with torch.device("meta"):
-        whole = Transformer(run.model)
-    prepare_deepspeed()
-    config = deepspeed_config(run, mesh.world.size)
-    model = parallelize(whole, mesh, run, partitioner(config, mesh))
-    optimizer = make_optimizer(model, run.optimizer, mesh.world.device)
-    return make_runner(make_engine(model, optimizer, config, mesh), mesh)
+        leave_world(world)
 
 
 def train(run: Run, mesh: Mesh, runner: Runner, steps: int) -> list[StepResult]:

@@ -118,3 +118,21 @@ def test_one_process_has_zero_only_where_bf16_needs_it() -> None:
     small = plan_of("gpt3-1.3b").small
     assert (reference(small, "fp32").name, reference(small, "bf16").name) == ("zero0", "zero1-bf16")
     assert reference(small, "fp32").run.batch.micro_batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("spec", "samples"),
+    [
+        ("tensor=2", 4),
+        ("data=2", 2),
+        ("data=8", 1),
+        ("pipe=2", 2),
+        ("pipe=2,data=2", 2),
+        ("pipe=4", 1),
+        ("pipe=2,schedule=dualpipev", 2),
+        ("pipe=2,data=2,schedule=dualpipev", 1),
+    ],
+)
+def test_micro_batches(spec: str, samples: int) -> None:
+    (trial,) = plan_of("quickstart", specs=[spec]).trials
+    assert trial.run.batch.micro_batch_size == samples
