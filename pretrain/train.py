@@ -35,14 +35,17 @@ def train(path: str, overrides: Sequence[str] = ()) -> None:
         from pretrain.training.run import run_training  # imports deepspeed, which looks at what join_world arranged
 
         run_training(run, manifest, world)
-    except (ConfigError, RunError):
+        world.done()
+    except (ConfigError, RunError) as error:
+        if world.watch:
+            world.watch.tell(error)  # in most cases every rank raises it
         raise
     except Exception as error:
         if world.watch is None:
             raise
         raise RunError(world.watch.explain(error)) from error
     finally:
-        leave_world(world)
+        leave_world()  # still watched after an error: should this wait for a dead rank, it is ended
 
 
 def run_or_exit(path: str, overrides: Sequence[str] = ()) -> None:

@@ -64,9 +64,10 @@ def resume(
         parts = Saved(checkpoint, model)
         say(
             f"{checkpoint.name} was written as {layout_words(saved.layout)} and is read as {layout_words(now.layout)}: "
-            f"{parts.bytes() / 1e9:,.3g} GB of files, of which each process reads its parts; nothing is written"
+            f"{parts.bytes() / 1e9:,.3g} GB of files, of which each process reads the parameters that it holds; "
+            f"nothing is written"
         )
-        reshard(engine, parts, model, mesh, saved.step)
+        reshard(engine, parts, mesh, saved.step)
         if model.dropout:
             say("dropout goes on with new random numbers: those of another layout do not fit")
     return saved

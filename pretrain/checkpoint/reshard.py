@@ -12,21 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.checkpoint.saved import KINDS, Kind, Saved
-from pretrain.config.model import Model
-from pretrain.parallel.cuts import cut_of
 from pretrain.parallel.mesh import Mesh
 
 
-def reshard(engine: Any, saved: Saved, model: Model, mesh: Mesh, step: int) -> None:
+def reshard(engine: Any, saved: Saved, mesh: Mesh, step: int) -> None:
     """Fill weights and optimizer state of `engine`, after `step` steps, from a checkpoint of any layout."""
     target = _target(engine, mesh.at.data, step)
     with torch.no_grad():
         for name, parameter in engine.module.named_parameters():
-            shape = saved.shapes[saved.canonical(name)]
-            cut = cut_of(model, name, shape, mesh.tensor.rank, mesh.tensor.size)
             for kind in KINDS:
-                whole = saved.whole(name, kind)
-                target.put(parameter, kind, whole if cut is None else cut.of(whole))
+                target.put(parameter, kind, saved.part(name, kind, mesh.tensor.rank, mesh.tensor.size))
 
 
 def _target(engine: Any, data_rank: int, step: int) -> Target:

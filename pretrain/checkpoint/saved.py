@@ -7,8 +7,6 @@ into memory, so asking for one parameter reads that parameter and nothing else.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -39,6 +37,7 @@ class Saved:
     def __init__(self, checkpoint: Path, model: Model) -> None:
         self._folder, self._model = checkpoint / "engine", model
         self._layout = read_state(checkpoint).layout
+        self._opened: dict[tuple[int, int], list[Piece]] = {}
         with torch.device("meta"):
             self.shapes = {name: tuple(p.shape) for name, p in Transformer(model).named_parameters()}
 
@@ -49,17 +48,25 @@ class Saved:
 
     def whole(self, name: str, kind: Kind = "weight") -> Tensor:
         """One parameter, fp32. Raises KeyError when the checkpoint has no such parameter."""
+        return self.part(name, kind, 0, 1)
+
+    def part(self, name: str, kind: Kind, rank: int, size: int) -> Tensor:
+        """What tensor rank `rank` of `size` holds of a parameter, fp32. Raises KeyError.
+
+        Reads that part alone where `size` is what the checkpoint was written with, else the whole parameter.
+        """
         name = self.canonical(name)
         shape, tensor = self.shapes[name], self._layout["tensor"]
+        if size == tensor or cut_of(self._model, name, shape, 0, tensor) is None:
+            whole = self._local(name, kind, rank if size == tensor else 0)
+            cut = None if size == tensor else cut_of(self._model, name, shape, rank, size)
+            return whole if cut is None else cut.of(whole)
         whole = torch.empty(shape)
-        for rank in range(tensor):
-            cut = cut_of(self._model, name, shape, rank, tensor)
-            local = shape if cut is None else (*shape[: cut.dim], cut.size, *shape[cut.dim + 1 :])
-            part = self._local(name, kind, rank, local)
-            if cut is None:
-                return part
-            cut.put(part, whole)
-        return whole
+        for other in range(tensor):
+            if (cut := cut_of(self._model, name, shape, other, tensor)) is not None:
+                cut.put(self._local(name, kind, other), whole)
+        cut = cut_of(self._model, name, shape, rank, size)
+        return whole if cut is None else cut.of(whole)
 
     def canonical(self, name: str) -> str:
         """The name under which a parameter is saved."""
@@ -69,26 +76,24 @@ class Saved:
         """Size of the files that are read."""
         return sum(file.stat().st_size for file in self._folder.glob("*.pt"))
 
-    def _local(self, name: str, kind: Kind, rank: int, shape: Sequence[int]) -> Tensor:
-        """A tensor rank's part, joined from its data ranks in whichever stage has it."""
+    def _local(self, name: str, kind: Kind, rank: int) -> Tensor:
+        """A tensor rank's part as it was written, joined from its data ranks in whichever stage has it."""
+        whole = self.shapes[name]
+        cut = cut_of(self._model, name, whole, rank, self._layout["tensor"])
+        shape = whole if cut is None else (*whole[: cut.dim], cut.size, *whole[cut.dim + 1 :])
         for stage in range(self._layout["pipe"]):
-            pieces = self._pieces[stage][rank]
+            pieces = self._pieces(stage, rank)
             found = [piece for data in pieces if (piece := data.fragment(name, kind)) is not None]
             if found:
                 return torch.cat(found)[: torch.Size(shape).numel()].view(shape)  # ZeRO-3 pads the last
         raise KeyError(f"{self._folder} has no {name}")
 
-    @cached_property
-    def _pieces(self) -> list[list[list[Piece]]]:
-        """[pipe][tensor][data]."""
-        layout = self._layout
-        return [
-            [
-                [self._piece(stage * layout["tensor"] + rank, data) for data in range(layout["data"])]
-                for rank in range(layout["tensor"])
-            ]
-            for stage in range(layout["pipe"])
-        ]
+    def _pieces(self, stage: int, rank: int) -> list[Piece]:
+        """Of each data rank; opened when first asked for."""
+        if (stage, rank) not in self._opened:
+            first = stage * self._layout["tensor"] + rank
+            self._opened[stage, rank] = [self._piece(first, data) for data in range(self._layout["data"])]
+        return self._opened[stage, rank]
 
     def _piece(self, model_rank: int, data: int) -> Piece:
         zero = self._layout["zero"]

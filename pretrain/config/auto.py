@@ -16,6 +16,7 @@ from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import layout_of
 from pretrain.config.run import Parallel, Run
 from pretrain.config.units import short
+from pretrain.config.widths import Widths, widths_held
 
 STATES_BUDGET = 48e9
 """Bytes that model states may take on a process: 60% of an A100's 80 GB. Activations and buffers have the rest."""
@@ -44,15 +45,15 @@ def choose_layout(run: Run, processes: int, node_size: int | None = None) -> Run
     raise ConfigError(fewest)
 
 
-def state_bytes(run: Run, processes: int) -> float:
+def state_bytes(run: Run, processes: int, widths: Widths | None = None) -> float:
     """Bytes of parameters, gradients and optimizer state on the process that holds most.
 
-    Rajbhandari et al. 2020, section 3: (2 + 2 + 12) bytes per parameter with bf16, here (4 + 4 + 8) with fp32; stage 1
-    divides the last by the data axis, 2 also the second, 3 all. Parameters of a process are its blocks and, to be on
+    Rajbhandari et al. 2020, section 3: stage 1 divides the optimizer state by the data axis, 2 also the gradients, 3
+    all. Parameters of a process are its blocks and, to be on
     the safe side, the whole embedding and head, over the tensor axis. What is offloaded takes none.
     """
     parallel = run.parallel
-    weight, gradient, state = (2, 2, 12) if run.precision.compute == "bf16" else (4, 4, 8)
+    weight, gradient, state = widths or widths_held(run)
     weight = 0 if parallel.offload == "all" else weight
     state = 0 if parallel.offload != "none" else state
     data = layout_of(parallel, processes).data

@@ -48,11 +48,12 @@ def derived(run: Run, processes: int) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": run.batch.micro_batch_size,
         "gradient_accumulation_steps": samples // (run.batch.micro_batch_size * data_processes(run, processes)),
         "gradient_clipping": run.optimizer.clip,
-        "zero_optimization": {"stage": run.parallel.zero, **_offload(run.parallel)},
+        "zero_optimization": {"stage": run.parallel.zero, **_order(run.parallel), **_offload(run.parallel)},
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": bf16},
         "steps_per_print": None,
         "wall_clock_breakdown": False,
+        "timers": {"throughput": {"enabled": False}},  # it waits for the device in every micro-batch
     }
     if bf16:
         # Gradients of micro-batches are summed in fp32: in bf16 the small ones would be lost.
@@ -93,6 +94,11 @@ def bucket_size(model: Model, tensor: int) -> int:
     table = model.padded_vocabulary * model.d_model if model.vocab_size else 0
     largest = -(-max(block_matrices(model), table) // (2 * tensor)) * 2
     return min(max(largest, SMALLEST_BUCKET), LARGEST_BUCKET)
+
+
+def _order(parallel: Parallel) -> dict[str, Any]:
+    """Round robin would cut parameters in an order that the saved places do not tell: another layout would mix them."""
+    return {"round_robin_gradients": False} if parallel.zero in (1, 2) else {}
 
 
 def _offload(parallel: Parallel) -> dict[str, Any]:

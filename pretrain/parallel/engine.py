@@ -7,11 +7,11 @@ import io
 import logging
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from pretrain.parallel.mesh import Mesh
 
@@ -86,3 +86,11 @@ def gradient_norm(engine: Any, mesh: Mesh) -> float | None:
         dist.all_reduce(squares, group=mesh.tensor.group)
         norm = squares.sqrt()
     return float(norm)
+
+
+def summed_gradient(engine: Any, weight: nn.Parameter) -> Tensor:
+    """The tensor in which DeepSpeed sums a parameter's gradient over micro-batches; it depends on its optimizer."""
+    in_fp32 = getattr(weight, "_hp_grad", None)
+    if in_fp32 is not None:
+        return cast(Tensor, in_fp32)
+    return cast(Tensor, engine.optimizer.get_param_gradient_attribute(weight))

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from pretrain.config.errors import ConfigError
 from pretrain.config.layout import Coordinate, Layout, layout_of
 from pretrain.config.run import Parallel
-from pretrain.parallel.process import World
+from pretrain.parallel.process import TIMEOUT, World
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def make_axis(lines: Sequence[Sequence[int]], rank: int) -> Axis:
     for line in lines:
         if len(set(line)) < 2:
             continue
-        group = dist.new_group(list(line))
+        group = dist.new_group(list(line), timeout=TIMEOUT)
         if rank in line:
             mine = Axis(line.index(rank), len(line), group)
     return mine

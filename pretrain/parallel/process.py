@@ -41,6 +41,11 @@ class World:
     watch: Watch | None = None
     """Notices ranks that end; None where there is only one."""
 
+    def done(self) -> None:
+        """This rank has done its part: its end is none that others should be told of."""
+        if self.watch:
+            self.watch.close()
+
     @property
     def is_writer(self) -> bool:
         """Whether this rank writes files that belong to the whole run."""
@@ -114,10 +119,8 @@ def join_world() -> World:
     return World(place.rank, place.size, device, watch)
 
 
-def leave_world(world: World) -> None:
-    """End in order: the watch, then the process group; without that a rank can abort at exit."""
-    if world.watch:
-        world.watch.close()
+def leave_world() -> None:
+    """End the process group; without it a rank can abort at exit."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

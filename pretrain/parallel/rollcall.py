@@ -27,7 +27,8 @@ def open_store(environment: Mapping[str, str], rank: int, arrival: timedelta = A
         store = TCPStore(host, port, None, serves, arrival, wait_for_workers=False, multi_tenant=True)
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         raise RunError(f"rank {rank} found nobody at {host}:{port}, where rank 0 should be: {error}") from None
-    return PrefixStore("pretrain", store)
+    attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps one store over its restarts
+    return PrefixStore(f"pretrain/{attempt}", store)
 
 
 def await_everyone(store: Store, rank: int, size: int, arrival: timedelta = ARRIVAL) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from pretrain.parallel.engine import gradient_norm
+from pretrain.parallel.engine import gradient_norm, summed_gradient
 from pretrain.parallel.mesh import Mesh
 
 MicroBatch = tuple[Tensor, Tensor, Tensor | None]
@@ -90,7 +91,8 @@ class Pipeline:
         self.has_loss = hasattr(engine.module, "head")
         self.reads = self.has_loss or mesh.at.pipe == 0
         self.reports = self.has_loss and mesh.is_first_of_tensor
-        self._reductions, self._update = (ReduceTiedGrads, ReduceGrads), OptimizerStep
+        self._reduce, self._update = ReduceGrads, OptimizerStep
+        self._later = (ReduceTiedGrads, ReduceGrads, OptimizerStep)
 
     def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
         engine = self.engine
@@ -99,8 +101,10 @@ class Pipeline:
         return self._run(engine._train_schedule, batches, number)
 
     def reduce(self) -> None:
-        for instruction in self._reductions:
-            self.engine._INSTRUCTION_MAP[instruction](self.engine)
+        # DeepSpeed's own sum of tied gradients looks at .grad, which is None where they are summed elsewhere in fp32
+        for weight, group in self.engine.module.get_tied_weights_and_groups():
+            dist.all_reduce(summed_gradient(self.engine, weight), group=group)
+        self.engine._INSTRUCTION_MAP[self._reduce](self.engine)
 
     def update(self) -> float:
         self.engine._INSTRUCTION_MAP[self._update](self.engine)
@@ -121,7 +125,7 @@ class Pipeline:
         engine.total_loss, engine._compute_loss = None, True
         per_token: list[Tensor] = []
         engine.module.per_token = per_token
-        engine._exec_schedule(_Without(schedule(), (*self._reductions, self._update)))
+        engine._exec_schedule(_Without(schedule(), self._later))
         return per_token
 
 

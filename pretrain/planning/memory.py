@@ -10,20 +10,8 @@ from typing import NamedTuple
 
 from pretrain.config.layout import Layout
 from pretrain.config.run import Run
+from pretrain.config.widths import PAPER, Widths, widths_of
 from pretrain.planning.parts import parts_of
-
-
-class Widths(NamedTuple):
-    """Bytes per parameter."""
-
-    parameter: int
-    gradient: int
-    optimizer: int
-    """fp32 master copy and both moments of Adam: K = 12 in the paper."""
-
-
-PAPER = Widths(2, 2, 12)
-"""Mixed precision in fp16 (section 3.1)."""
 
 
 class States(NamedTuple):
@@ -37,13 +25,6 @@ class States(NamedTuple):
     def total(self) -> float:
         """All three."""
         return sum(self)
-
-
-def widths_of(run: Run) -> Widths:
-    """bf16: gradients of micro-batches are summed in fp32. fp32 under ZeRO: DeepSpeed keeps a master copy too."""
-    if run.precision.compute == "bf16":
-        return Widths(2, 4, 12)
-    return Widths(4, 4, 12 if run.parallel.zero else 8)
 
 
 def zero_states(parameters: float, data: int, zero: int, widths: Widths = PAPER) -> States:

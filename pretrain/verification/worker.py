@@ -36,8 +36,9 @@ def work(run: Run, steps: int, path: Path) -> None:
             names=list(gradients),
             **{f"gradient {name}": gradient.numpy() for name, gradient in gradients.items()},  # type: ignore[arg-type]
         )
+        world.done()
     finally:
-        leave_world(world)
+        leave_world()
 
 
 def train(run: Run, mesh: Mesh, runner: Runner, steps: int) -> list[StepResult]:

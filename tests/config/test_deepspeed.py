@@ -26,11 +26,13 @@ def test_derived_from_the_run() -> None:
             "reduce_bucket_size": ONE,
             "allgather_bucket_size": ONE,
             "use_multi_rank_bucket_allreduce": False,
+            "round_robin_gradients": False,
         },
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": True},
         "steps_per_print": None,
         "wall_clock_breakdown": False,
+        "timers": {"throughput": {"enabled": False}},
         "data_types": {"grad_accum_dtype": "fp32"},
     }
 
@@ -54,6 +56,7 @@ ZERO: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "reduce_bucket_size": ONE,
             "allgather_bucket_size": ONE,
             "use_multi_rank_bucket_allreduce": False,
+            "round_robin_gradients": False,
         },
     ),
     "3 keeps 10 x d_model whole": ({"zero": 3}, {"stage": 3, **SIZES, "stage3_param_persistence_threshold": 640}),

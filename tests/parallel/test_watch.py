@@ -4,28 +4,59 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch._C._distributed_c10d import HashStore
 
-from pretrain.parallel import watch
+from pretrain.parallel.watch import CUT, DONE, Watch, verdict
 from tests.example import small_run
 from tests.processes import finish, start, told
 
 
 @pytest.mark.parametrize(
-    ("said", "verdict"),
+    ("ended", "told"),
     [
-        ([["2", "OSError: disk"], ["0", "RuntimeError: peer"], ["1"]], "rank 2 of 4 failed first: OSError: disk"),
-        ([["0", "Error: peer"], ["3", watch.CUT]], "rank 3 of 4 ended without a word (killed, or out of memory)"),
-        ([["0", watch.DONE], ["1"]], watch.DONE),
-        ([["0", watch.DONE], ["1", "ValueError: x", watch.CUT]], "rank 1 of 4 failed first: ValueError: x"),
+        ([(2, "OSError: disk"), (0, "RuntimeError: peer")], "rank 2 of 4 failed first: OSError: disk"),
+        ([(0, "Error: peer"), (3, CUT)], "rank 3 of 4 ended without a word (killed, or out of memory)"),
+        ([(0, DONE), (1, "ValueError: x")], "rank 1 of 4 failed first: ValueError: x"),
+        ([(0, DONE)], DONE),
     ],
 )
-def test_verdict(said: list[list[str]], verdict: str) -> None:
-    assert watch._verdict(said, 4) == verdict
+def test_verdict(ended: list[tuple[int, str]], told: str) -> None:
+    assert verdict(ended, 4) == told
+
+
+def pair(ended: list[str]) -> tuple[Watch, Watch, int]:
+    """Two ranks in one process, and the port at which they are watched."""
+    store = HashStore()
+    first, second = (Watch(store, "127.0.0.1", rank, 2, ended.append) for rank in (0, 1))
+    return first, second, int(store.get("watch").split()[0])
+
+
+def test_strangers_are_not_heard() -> None:
+    """Port scanners are common on clusters."""
+    ended: list[str] = []
+    first, second, port = pair(ended)
+    for words in (b"GET / HTTP/1.0\r\n\r\n", b"SSH-2.0-scan\r\n", b"\xff\xfe\n0 1\n"):
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(words)
+    assert "rank 1 of 2 failed first: ValueError: x" in second.explain(ValueError("x"))
+    assert "rank 1 of 2 failed first: ValueError: x" in first.explain(RuntimeError("connection"))
+    first.close()
+    second.close()
+    assert not ended
+
+
+def test_the_end_of_rank_0_in_order_ends_the_watch() -> None:
+    ended: list[str] = []
+    first, second, _ = pair(ended)
+    first.close()
+    second._listener.join(5)
+    assert not second._listener.is_alive() and not ended
 
 
 def instead_of_opening(act: Callable[[], object]) -> None:
@@ -44,6 +75,14 @@ def instead_of_opening(act: Callable[[], object]) -> None:
 
 def be_killed(directory: Path) -> None:
     instead_of_opening(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def be_interrupted(directory: Path) -> None:
+    instead_of_opening(_interrupt)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def meet_a_bug(directory: Path) -> None:
@@ -65,3 +104,10 @@ def test_a_rank_that_fails_during_start_up(corpus: Path, tmp_path: Path) -> None
     assert finish(start(run, 2, before=meet_a_bug)) == [1, 1]
     for rank in (0, 1):
         assert "rank 1 of 2 failed first: KeyError: 'a bug'" in told(run, rank)
+
+
+def test_a_rank_that_leaves_alone(corpus: Path, tmp_path: Path) -> None:
+    """It says nothing, but it has not done its part either."""
+    run = small_run(corpus, tmp_path)
+    assert finish(start(run, 2, before=be_interrupted))[0] == 1
+    assert "rank 1 of 2 ended without a word" in told(run, 0)

@@ -99,6 +99,7 @@ ROWS = {
     "bf16-zero3-p2": Row(2, 1, _layout(zero=3), compute="bf16"),
     "bf16-t2-zero3": Row(2, 4, _layout(2, zero=3), compute="bf16"),
     "bf16-p2": Row(2, 2, _layout(1, 2), compute="bf16"),
+    "bf16-offload-p2": Row(2, 2, _layout(1, 2, offload="optimizer"), compute="bf16"),
     "bf16-p2-dual-masked": Row(2, 2, _layout(1, 2, **DUAL), GPT3, True, compute="bf16", slow=True),
     "bf16-t2-p2-d2": Row(8, 1, _layout(2, 2), LLAMA, compute="bf16", slow=True),
 }  # fmt: skip
