@@ -16,7 +16,7 @@ import yaml
 
 from pretrain.monitoring.jsonl import read_rows
 
-SECONDS = 120
+SECONDS = 240
 """After which a run of a few steps is taken to hang."""
 
 

@@ -265,12 +265,12 @@ def test_a_check_takes_milliseconds() -> None:
     overrides += ["batch.ramp.start=128", "parallel.tensor=8", "parallel.pipe=16"]
     run = load_run("gpt3-125m", overrides)
     check_run(run, 1024, 8)
-    start = time.perf_counter()
+    start = time.process_time()
     check_run(run, 1024, 8)
-    checked = time.perf_counter()
+    checked = time.process_time()
     choose_layout(load_run("gpt3-125m", [*overrides[:4], "parallel=auto"]), 1024, 8)
     assert checked - start < 0.05
-    assert time.perf_counter() - checked < 1
+    assert time.process_time() - checked < 1
 
 
 def test_the_page_is_the_table() -> None:

@@ -39,9 +39,9 @@ def test_costs_of_a_layer() -> None:
 
 def test_ninety_six_layers_on_sixty_four_stages() -> None:
     """32 stages of two blocks and 32 of one: two of these have the embedding and the head, a third of a block, too."""
-    start = time.perf_counter()
+    start = time.process_time()
     stages = stages_of(GPT3, Parallel(pipe=64), 2048)
-    assert time.perf_counter() - start < 0.05
+    assert time.process_time() - start < 0.05
     assert len(stages) == 64
     costs = layer_costs(GPT3, 2048)
     assert max(sum(costs[layer] for layer in stage) for stage in stages) == 2 * costs[1]
