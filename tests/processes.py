@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import yaml
 
 from pretrain.monitoring.jsonl import read_rows
+from pretrain.verification.processes import free_port as free_port
 
 SECONDS = 240
 """After which a run of a few steps is taken to hang."""
@@ -78,13 +78,6 @@ def train_processes(
 def train_rows(rows: list[dict[str, Any]], key: str) -> list[float]:
     """One column of the training rows."""
     return [row[key] for row in rows if row["kind"] == "train"]
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _train(
