@@ -15,7 +15,7 @@ from pretrain.config.run import Run
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 """The shipped configurations: beside the packages, in a checkout and in an installed wheel alike."""
 
-PARTS = {"model": "models"}
+PARTS = {"model": "models", "cluster": "clusters"}
 """Sections of a run that may name a file, and the folder of configs/ it lies in."""
 
 

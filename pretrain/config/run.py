@@ -15,7 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from pretrain.config.cluster import Cluster
 from pretrain.config.model import Model
+from pretrain.config.resilience import Resilience
 from pretrain.config.section import Section
 from pretrain.config.units import Count, Every, Size, Tokens
 
@@ -265,6 +267,10 @@ class Run(Section):
     """Saving."""
     monitoring: Monitoring = Monitoring()
     """Metrics."""
+    resilience: Resilience = Resilience()
+    """Hangs, restarts and what else goes wrong."""
+    cluster: Cluster = Cluster()
+    """Where it is launched: the name of a file in configs/clusters/, or its fields."""
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """Added to the derived DeepSpeed JSON; may not contradict it."""
 

@@ -148,5 +148,10 @@ def _schema(*examples: str) -> WithJsonSchema:
 Count = Annotated[int, BeforeValidator(parse_count), _schema("2048", "50k")]
 Tokens = Annotated[int, BeforeValidator(lambda value: parse_count(value, "tokens")), _schema("300B", "2M tokens")]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), _schema("512MB", "2 GiB")]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_seconds),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["90 s", "30 min", "12 h"]}),
+]
 Size = Annotated[BatchSize, _schema("256", "256 samples", "524288 tokens", "0.5Mi")]
 Every = Annotated[Interval, WithJsonSchema({"type": "string", "examples": ["100 steps", "1B tokens", "30 min"]})]

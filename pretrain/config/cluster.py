@@ -1,0 +1,71 @@
+"""Where a run is launched: nodes, devices, and what the site's scheduler wants to be told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pretrain.config.section import Section
+from pretrain.config.units import Seconds
+
+
+class Slurm(Section):
+    """What goes into the `#SBATCH` lines."""
+
+    partition: str | None = None
+    """--partition."""
+    account: str | None = None
+    """--account."""
+    qos: str | None = None
+    """--qos."""
+    time: Seconds | None = Field(None, gt=0)
+    """--time of one job, such as `12 h`. None: the partition's default."""
+    constraint: str | None = None
+    """--constraint: features of the nodes."""
+    switches: str | None = None
+    """--switches: most leaf switches to span, `1` or `1@60:00` (wait at most an hour for it)."""
+    exclusive: bool = True
+    """--exclusive: nodes are not shared."""
+    warn: Seconds = Field(300.0, gt=0)
+    """Seconds before the time limit at which the job is told to save (--signal=B:USR1@...)."""
+    options: tuple[str, ...] = ()
+    """Further #SBATCH lines, such as `--mail-type=END`."""
+
+
+class Container(Section):
+    """The image that the processes run in."""
+
+    kind: Literal["pyxis", "apptainer"]
+    """pyxis: srun --container-image (enroot). apptainer: apptainer exec."""
+    image: str
+    """Path of a .sqsh or .sif, or a registry name."""
+    mounts: tuple[str, ...] = ()
+    """host:container paths beside the working directory."""
+
+
+class Cluster(Section):
+    """Where and how a run is launched. Never changes what it computes."""
+
+    launcher: Literal["local", "torchrun", "deepspeed", "slurm"] = "local"
+    """What starts the processes, unless `pretrain launch --on` says otherwise."""
+    nodes: int = Field(1, ge=1)
+    """Machines."""
+    min_nodes: int | None = Field(None, ge=1)
+    """With `parallel: auto`, go on with as few as this many when not all come back. Default: nodes."""
+    gpus_per_node: int = Field(1, ge=1)
+    """Processes on each node, one per device; on machines without GPUs as many CPU processes."""
+    cpus_per_gpu: int | None = Field(None, ge=1)
+    """CPU cores for each process; also its OMP_NUM_THREADS. None: the scheduler's default."""
+    gpus: bool = True
+    """Whether devices are asked from the scheduler; false on CPU clusters."""
+    slurm: Slurm = Slurm()
+    """SLURM's own settings."""
+    container: Container | None = None
+    """Container image, where one is used."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before the run, such as `module load cuda/12.4` or `source env/bin/activate`."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables for every process, such as NCCL_SOCKET_IFNAME: ib0. Never secrets: they are written to the script."""
+    template: str | None = None
+    """A template of the site's own instead of the one in launch/templates/."""
