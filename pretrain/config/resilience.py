@@ -12,7 +12,7 @@ class Stall(Section):
     """Seconds in one phase after which a rank is taken to hang: the run stops, stacks are written, ranks are named."""
 
     start: Seconds = Field(1200.0, gt=0)
-    """From the start of the processes to the first batch: imports, weights, reading a checkpoint."""
+    """From the start of the processes to the end of the first step: imports, weights, a checkpoint, connections."""
     data: Seconds = Field(300.0, gt=0)
     """Waiting for the micro-batches of a step."""
     step: Seconds = Field(600.0, gt=0)
@@ -34,6 +34,17 @@ class Restarts(Section):
     """The same failure at the same step this often in a row ends the run: another try would burn the allocation."""
 
 
+class Stragglers(Section):
+    """When a rank is called slow: by the time of its forward passes against the others'."""
+
+    window: int = Field(50, ge=1)
+    """Steps over which times are summed."""
+    ratio: float = Field(1.2, gt=1)
+    """Above this many times the median a rank is slow in a window."""
+    windows: int = Field(3, ge=1)
+    """Slow windows in a row after which it is named."""
+
+
 class Resilience(Section):
     """What happens when something goes wrong."""
 
@@ -41,3 +52,5 @@ class Resilience(Section):
     """When a rank is taken to hang."""
     restarts: Restarts = Restarts()
     """When the run is started again."""
+    stragglers: Stragglers = Stragglers()
+    """When a rank is called slow."""
