@@ -1,7 +1,7 @@
 """attempts.jsonl: every start of a run and how it ended, and what follows from them. No torch.
 
 Rank 0 writes `start` when all ranks have joined and the state is loaded, and `end`; the supervisor (launch/) writes the
-end of an attempt that could not. Nobody rewrites a row.
+end of an attempt that could not. Nobody rewrites a row. Needs nothing but Python itself: so does the supervisor.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
-
-from pretrain.config.resilience import Restarts
 
 FILE = "attempts.jsonl"
 
@@ -107,9 +105,10 @@ def read_attempts(directory: Path) -> list[Attempt]:
     return [found[number] for number in sorted(found)]
 
 
-def decide(attempts: Sequence[Attempt], restarts: Restarts) -> Decision:
+def decide(attempts: Sequence[Attempt], limit: int, same_failure: int) -> Decision:
     """What follows from the attempts, the last of which has ended. A pure function of its arguments.
 
+    `limit` and `same_failure` are those of resilience.restarts.
     Only attempts since a person last started the run count: after a finish, a stop or a supervisor's giving up.
     """
     if not attempts:
@@ -121,10 +120,10 @@ def decide(attempts: Sequence[Attempt], restarts: Restarts) -> Decision:
         return Decision("give up", f"refused: {last.reason}")
     recent = _since_a_person(attempts)
     exclude = tuple(sorted({host for attempt in recent for host in attempt.bad_hosts}))
-    if repeated := _repeated(recent, restarts.same_failure):
+    if repeated := _repeated(recent, same_failure):
         return Decision("give up", repeated, exclude)
-    if len(recent) > restarts.limit:
-        why = f"restarted {len(recent) - 1} times, resilience.restarts.limit is {restarts.limit}; last: {last.reason}"
+    if len(recent) > limit:
+        why = f"restarted {len(recent) - 1} times, resilience.restarts.limit is {limit}; last: {last.reason}"
         return Decision("give up", why, exclude)
     return Decision("restart", f"{last.outcome or 'lost'}: {last.reason}", exclude)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.config.resilience import Restarts
 from pretrain.resilience.attempts import (
     Attempt,
     Decision,
@@ -84,17 +83,17 @@ OOM_AGAIN = "rank 5 of 8 failed first: OutOfMemoryError: tried to allocate 2.25 
     ],
 )
 def test_decide(ends: list[tuple[Outcome, int | None, str]], action: str) -> None:
-    assert decide(_ended(*ends), Restarts(limit=5, same_failure=3)).action == action
+    assert decide(_ended(*ends), limit=5, same_failure=3).action == action
 
 
 def test_a_crash_loop_says_so_and_is_counted_anew_after_giving_up() -> None:
     three = _ended(*[("failed", 7, OOM)] * 3)
-    assert decide(three, Restarts()).why == f"the same failure 3 times in a row at step 7: {OOM}"
+    assert decide(three, 100, 3).why == f"the same failure 3 times in a row at step 7: {OOM}"
     given_up = [*three[:2], Attempt(3, outcome="failed", last_step=7, reason=OOM, gave_up="crash loop")]
     again = [*given_up, Attempt(4, outcome="failed", last_step=7, reason=OOM)]
-    assert decide(again, Restarts()).action == "restart"
+    assert decide(again, 100, 3).action == "restart"
     before = _ended(*[("lost", None, "no module")] * 3)
-    assert "before the first step" in decide([Attempt(0), *_without_steps(before)], Restarts()).why
+    assert "before the first step" in decide([Attempt(0), *_without_steps(before)], 100, 3).why
 
 
 def _without_steps(attempts: list[Attempt]) -> list[Attempt]:
@@ -107,7 +106,7 @@ def test_bad_hosts_add_up() -> None:
         Attempt(2, outcome="saved", reason="SIGUSR1", last_step=8),
         Attempt(3, outcome="failed", reason="rank 2 hangs", last_step=9, bad_hosts=("node1",)),
     ]
-    assert decide(attempts, Restarts()) == Decision("restart", "failed: rank 2 hangs", ("node1", "node3"))
+    assert decide(attempts, 100, 3) == Decision("restart", "failed: rank 2 hangs", ("node1", "node3"))
 
 
 @pytest.mark.parametrize(
