@@ -49,7 +49,7 @@ def train(path: str, overrides: Sequence[str] = ()) -> int:
         return code
     except (ConfigError, RunError) as error:
         world.watch.tell(error)  # in most cases every rank raises it
-        record.ended("failed", str(error))
+        record.ended("failed", str(error), getattr(error, "bad_hosts", ()))
         raise
     except Exception as error:
         if world.size == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from pretrain.config.section import Section
-from pretrain.config.units import Seconds
+from pretrain.config.units import Bytes, Seconds
 
 
 class Stall(Section):
@@ -45,6 +45,25 @@ class Stragglers(Section):
     """Slow windows in a row after which it is named."""
 
 
+class Health(Section):
+    """What a machine must show before the first step; else it is named, left out, and the job submitted again."""
+
+    check: bool = True
+    """Whether to look at all; costs about a second."""
+    matmul: float = Field(0.6, ge=0, lt=1)
+    """Least share of the others' matmul speed."""
+    peak: float = Field(0.4, ge=0, lt=1)
+    """Least share of the GPU's peak, where the table has it."""
+    bandwidth: float = Field(0.3, ge=0, lt=1)
+    """Least share of the others' bandwidth, inside the machine and to both neighbours."""
+    memory_free: float = Field(0.9, ge=0, le=1)
+    """Least free share of a GPU's memory at the start."""
+    disk_free: Bytes = Field(100_000_000, ge=0)
+    """Least free bytes for temporary files."""
+    clock: Seconds = Field(10.0, gt=0)
+    """A clock further off than this is told; it makes no machine unfit."""
+
+
 class Resilience(Section):
     """What happens when something goes wrong."""
 
@@ -52,5 +71,7 @@ class Resilience(Section):
     """When a rank is taken to hang."""
     restarts: Restarts = Restarts()
     """When the run is started again."""
+    health: Health = Health()
+    """When a machine is fit to train."""
     stragglers: Stragglers = Stragglers()
     """When a rank is called slow."""

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,8 @@ from pretrain.config.errors import ConfigError
 from pretrain.config.resilience import Resilience
 from pretrain.parallel.rollcall import await_everyone, open_store
 from pretrain.parallel.watch import Watch
+
+T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)
 """After which a collective that a rank never joined is an error."""
@@ -70,11 +73,15 @@ class World:
 
     def first(self, text: str | None) -> str | None:
         """The text of the lowest rank that has one, on every rank: how an error of one is told by all."""
+        return next((found for found in self.gather(text) if found is not None), None)
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in their order, on every rank."""
         if self.size == 1:
-            return text
-        texts: list[str | None] = [None] * self.size
-        dist.all_gather_object(texts, text)
-        return next((found for found in texts if found is not None), None)
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def barrier(self) -> None:
         """Wait for all ranks."""

@@ -15,16 +15,16 @@ from pretrain.resilience.attempts import Outcome, begin, end, next_attempt
 
 
 class Record:
-    """Nothing until `begin`; then this attempt has a number. Only rank 0 writes."""
+    """Nothing until `open`; then this attempt has a number. Only rank 0 writes."""
 
     def __init__(self, world: World) -> None:
         self._world, self._directory, self._attempt = world, Path(), 0
         self.step = 0
         """Steps done; kept up by the loop, for an end that nobody announces."""
 
-    def begin(self, directory: Path, step: int) -> None:
-        """All ranks have joined and go on from `step`. All ranks call it together."""
-        world, self._directory, self.step = self._world, directory, step
+    def open(self, directory: Path) -> None:
+        """The run directory is held: number this attempt. All ranks call it together."""
+        world, self._directory = self._world, directory
         told = world.first(str(next_attempt(directory)) if world.is_writer else None)
         self._attempt = int(told or 0)
         watch = world.watch
@@ -33,16 +33,20 @@ class Record:
         watch.stacks = directory / "logs" / f"stacks-attempt-{self._attempt:03d}.rank-{world.rank:05d}.txt"
         if watch.watchman:
             watch.end, watch.watchman.report = self._end_stuck, self._beat
-            launcher, job = find_launcher(os.environ)
-            hosts = watch.watchman.hosts
-            begin(
-                directory, self._attempt, launcher=launcher, job=job, hosts=hosts, processes=world.size, step=step
-            )  # fmt: skip
 
-    def ended(self, outcome: Outcome, reason: str = "") -> None:
-        """Write how the attempt ended; nothing when it never began, or on other ranks."""
+    def begin(self, step: int) -> None:
+        """All ranks go on from `step`."""
+        self.step = step
+        if self._world.watch and (watchman := self._world.watch.watchman):
+            launcher, job = find_launcher(os.environ)
+            where = {"launcher": launcher, "job": job}
+            size = self._world.size
+            begin(self._directory, self._attempt, **where, hosts=watchman.hosts, processes=size, step=step)
+
+    def ended(self, outcome: Outcome, reason: str = "", bad_hosts: tuple[str, ...] = ()) -> None:
+        """Write how the attempt ended; nothing when it was never opened, or on other ranks."""
         if self._attempt and self._world.is_writer:
-            end(self._directory, self._attempt, outcome, step=self.step, reason=reason)
+            end(self._directory, self._attempt, outcome, step=self.step, reason=reason, bad_hosts=bad_hosts)
 
     def _end_stuck(self, verdict: str) -> None:
         self.ended("failed", verdict)

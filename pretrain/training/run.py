@@ -24,6 +24,7 @@ from pretrain.resilience.stop import clear_stop
 from pretrain.shards.manifest import Manifest
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
+from pretrain.training.health import check_health
 from pretrain.training.loop import Extra, train_until_done
 from pretrain.training.record import Record
 from pretrain.training.setup import Session, code_directory, first_state, open_session, saved_layout
@@ -36,12 +37,15 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
     """Train, or go on from the newest whole checkpoint, or say that the run is finished. Returns the exit code."""
     directory = RunDirectory(run)
     with hold(directory, world), StopFlag(directory.path if world.is_writer else None) as stop:
+        record.open(directory.path)
+        healthy = check_health(world, directory.path, run.resilience.health)
         session = open_session(run, manifest, world)
         state, messages = _resume(session, directory)
+        messages = healthy + messages
         if state.step >= session.total_steps:
             _say(world, *messages, f"{run.name} is finished: {state.step:,} steps, {state.tokens:,} tokens")
             return EXIT["finished"]
-        record.begin(directory.path, state.step)
+        record.begin(state.step)
         metrics = Metrics()
         try:
             _prepare_writer(session, directory, state, messages, metrics)
