@@ -1,4 +1,7 @@
-"""One attempt: starts the command, passes on what signals ask, ends it when it hangs. Needs nothing but Python itself."""
+"""One attempt: starts the command, passes on what signals ask, ends it when it hangs.
+
+Needs nothing but Python itself.
+"""
 
 from __future__ import annotations
 

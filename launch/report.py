@@ -1,4 +1,7 @@
-"""crash-report.txt: why a run is not started again by itself, and what a person can do. Needs nothing but Python itself."""
+"""crash-report.txt: why a run is not started again by itself, and what a person can do.
+
+Needs nothing but Python itself.
+"""
 
 from __future__ import annotations
 

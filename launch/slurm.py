@@ -58,7 +58,7 @@ def submit(script: str, options: Sequence[str] = ()) -> str:
 
 
 def states(jobs: Sequence[str], attempts: int = ATTEMPTS) -> dict[str, str]:
-    """Job id -> state (RUNNING, PENDING ...) and, where it waits, its reason; jobs that SLURM has forgotten are missing.
+    """Job id -> state (RUNNING, PENDING ...), with the reason where it waits. Forgotten jobs are left out.
 
     Raises SlurmError when the controller does not answer.
     """
