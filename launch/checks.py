@@ -72,10 +72,9 @@ def run_checks(case: Case, checks: Sequence[Check]) -> list[Result]:
     return [_result(name, check, case) for name, check in checks]
 
 
-def refuse(results: Sequence[Result]) -> None:
-    """Raises ConfigError with all that is refused."""
-    if problems := [problem for result in results for problem in result.problems]:
-        raise ConfigError(problems)
+def refused(results: Sequence[Result]) -> list[Problem]:
+    """All that must be corrected first, each once."""
+    return list(dict.fromkeys(problem for result in results for problem in result.problems))
 
 
 def _result(name: str, check: Callable[[Case], str], case: Case) -> Result:

@@ -46,7 +46,7 @@ def launch(
     from pathlib import Path
 
     from launch import start
-    from launch.checks import refuse
+    from launch.checks import refused
     from launch.commands import each_node_runs_it
     from pretrain.config.load import load_run
 
@@ -56,7 +56,9 @@ def launch(
     if dry_run:
         _show(chosen, workdir, array)
     _table(results)
-    refuse(results)
+    if problems := refused(results):
+        typer.echo("\nnothing was started:\n" + "\n".join(map(str, problems)), err=True)
+        raise typer.Exit(2)
     if dry_run:
         return
     script = start.write(chosen, workdir, array).relative_to(workdir)
@@ -89,5 +91,3 @@ def _table(results: list[Result]) -> None:
     width = max(len(result.name) for result in results)
     for result in results:
         typer.echo(f"{result.name:<{width}}  {result.state:<7}  {result.detail}")
-        for problem in result.problems:
-            typer.echo("    " + str(problem).replace("\n", "\n    "))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pretrain.config.section import Section
 from pretrain.config.units import Seconds
+
+
+def _variable(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Variable = Annotated[str, BeforeValidator(_variable)]
 
 
 class Slurm(Section):
@@ -97,7 +105,7 @@ class Cluster(Section):
     """Shell lines before the run, such as `module load cuda/12.4` or `source env/bin/activate`."""
     python: str | None = None
     """Interpreter on the nodes. Default: the one that runs `pretrain launch`; in a container `python`."""
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[Name, Variable] = Field(default_factory=dict)
     """Variables for every process, such as NCCL_SOCKET_IFNAME: ib0. Never secrets: they are written to the script."""
     template: str | None = None
     """A template of the site's own instead of launch/templates/job.sbatch or launch.sh."""
