@@ -16,8 +16,6 @@ TIMEOUT = 20.0
 """Seconds that one call may take."""
 ATTEMPTS = 4
 """Calls in all while the controller does not answer, 1, 2 and 4 seconds apart."""
-GONE = ("CANCELLED", "COMPLETED")
-"""States after which a job must not be started again."""
 
 
 class SlurmError(Exception):
@@ -89,10 +87,14 @@ def own_job(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def requeue(job: str) -> None:
-    """Have the job start again. Raises SlurmError, also when it was cancelled: a cancelled job stays so."""
-    state = call("squeue", "--noheader", "--jobs", job, "--states=all", "--format=%T").split("\n")[0]
-    if state in GONE:
-        raise SlurmError(f"job {job} is {state}")
+    """Have the job that this process runs in start again. Raises SlurmError, also when SLURM is ending it.
+
+    SLURM tells its processes of an end by SIGTERM, cancelled or not, and would requeue a cancelled job too. While they
+    end, its state is COMPLETING for all causes; only the time limit has a reason.
+    """
+    state, _, reason = call("squeue", "--noheader", "--jobs", job, "--states=all", "--format=%T %r").partition(" ")
+    if state not in ("RUNNING", "SUSPENDED") and reason != "TimeLimit":
+        raise SlurmError(f"SLURM is ending job {job} ({state}): it was cancelled, or is requeued by SLURM itself")
     call("scontrol", "requeue", job)
 
 
