@@ -22,12 +22,8 @@ from pretrain.resilience.stop import Then, request_stop
 
 POLL = 0.25
 """Seconds between two looks at the command, the signals and the heartbeat."""
-SPOKEN = 20.0
-"""Seconds the ranks have to end by themselves after rank 0 gave its verdict."""
 MARGIN = 30.0
 """Seconds beyond stall.silence after which a heartbeat that stands still is taken to be dead."""
-KILL = 30.0
-"""Seconds between SIGTERM and SIGKILL for a command that is ended."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,12 @@ class Settings:
     """Until the first heartbeat: resilience.stall.start."""
     silence: float = 60.0
     """resilience.stall.silence."""
+    spoken: float = 20.0
+    """That the ranks have to end by themselves after rank 0 gave its verdict."""
+    kill: float = 30.0
+    """Between SIGTERM and SIGKILL for a command that is ended."""
+    backoff: float = 60.0
+    """The longest wait before a start after a failure; 2, 4, 8 ... seconds lead up to it."""
     limit: int = 100
     """resilience.restarts.limit."""
     same_failure: int = 3
@@ -110,7 +112,7 @@ class Heart:
             self._beat, self._since = beat.get("time"), now
         if not (verdict := beat.get("verdict")):
             self._spoken = now
-        elif now - self._spoken > SPOKEN:
+        elif now - self._spoken > settings.spoken:
             return str(verdict)
         silent = now - self._since
         return f"no heartbeat for {silent:.0f} s" if silent > settings.silence + MARGIN else ""
@@ -146,7 +148,7 @@ def run_attempt(settings: Settings, number: int, signals: Signals) -> Ended:
     echo = Echo(log, settings.directory / "logs" / f"attempt-{number:03d}.rank-00000.log")
     with open(log, "ab") as output:
         keeper = subprocess.Popen(
-            [sys.executable, "-P", keep.__file__, str(KILL), *command],
+            [sys.executable, "-P", keep.__file__, str(settings.kill), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -26,8 +26,6 @@ from pretrain.resilience.stop import clear_stop, read_stop
 
 HANDOVER = 60.0
 """Seconds to wait for the supervisor of an earlier start of the same job."""
-BACKOFF = 60.0
-"""The longest wait before a start after a failure; 2, 4, 8 ... seconds lead up to it."""
 
 
 def supervise(settings: Settings, signals: Signals) -> int:
@@ -164,7 +162,7 @@ def _rest(settings: Settings, attempt: Attempt, signals: Signals) -> None:
         if one.outcome not in ("failed", "lost"):
             break
         failures += 1
-    until = time.monotonic() + (min(BACKOFF, 2.0**failures) if failures else 0)
+    until = time.monotonic() + (min(settings.backoff, 2.0**failures) if failures else 0)
     while time.monotonic() < until and not signals.wish_to_end:
         time.sleep(0.1)
 
@@ -181,7 +179,7 @@ def parse(arguments: list[str]) -> Settings:
     parser.add_argument("--slurm", action="store_true", help="this is the batch script of a SLURM job")
     parser.add_argument("--node", type=int, default=0, help="number of this machine, where each has a supervisor")
     parser.add_argument("--output", default=Settings.output, help="of the command, in RUNDIR")
-    for name in ("grace", "start", "silence"):
+    for name in ("grace", "start", "silence", "spoken", "kill", "backoff"):
         parser.add_argument(f"--{name}", type=float, default=getattr(Settings, name), help="seconds")
     for name in ("limit", "same-failure"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Settings, name.replace("-", "_")), help="restarts")
