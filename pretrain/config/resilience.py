@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from pretrain.config.section import Section
+from pretrain.config.spikes import Spikes
 from pretrain.config.units import Seconds
 
 
@@ -41,3 +42,5 @@ class Resilience(Section):
     """When a rank is taken to hang."""
     restarts: Restarts = Restarts()
     """When the run is started again."""
+    spikes: Spikes = Spikes()
+    """Spikes of the loss, and losses that are no number."""

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pretrain.checkpoint.load import find_whole, resume
 from pretrain.checkpoint.state import TrainState, layout_words
 from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.errors import ConfigError, RunError
@@ -23,22 +22,31 @@ from pretrain.shards.manifest import Manifest
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
 from pretrain.training.loop import Extra, train_until_done
-from pretrain.training.setup import Session, code_directory, first_state, open_session, saved_layout
+from pretrain.training.resume import go_on
+from pretrain.training.rollback import roll_back
+from pretrain.training.setup import Session, code_directory, open_session, saved_layout
+from pretrain.training.spikes import RollBack
 
 
 def run_training(run: Run, manifest: Manifest, world: World) -> None:
     """Train, or go on from the newest whole checkpoint, or say that the run is finished."""
     directory = RunDirectory(run)
     with hold(directory, world), StopFlag() as stop:
-        session = open_session(run, manifest, world)
-        state, messages = _resume(session, directory)
+        session, state, messages = go_on(open_session(run, manifest, world), directory)
         if state.step >= session.total_steps:
             _say(world, *messages, f"{run.name} is finished: {state.step:,} steps, {state.tokens:,} tokens")
             return
         metrics = Metrics()
         try:
             _prepare_writer(session, directory, state, messages, metrics)
-            state = train_until_done(session, state, metrics, directory.checkpoints, _extra(run, manifest), stop)
+            while True:
+                try:
+                    state = train_until_done(
+                        session, state, metrics, directory.checkpoints, _extra(run, manifest), stop
+                    )
+                    break
+                except RollBack as wanted:
+                    session, state = roll_back(session, directory, wanted, metrics)
         finally:
             metrics.close()
     if world.is_writer and state.step == session.total_steps:
@@ -61,17 +69,6 @@ def hold(directory: RunDirectory, world: World) -> Iterator[None]:
             fix = "wait for the run in it or stop it, or set `directory:` or another `name:`"
             raise ConfigError.of("directory", str(directory.path), rule, fix)
         yield
-
-
-def _resume(session: Session, directory: RunDirectory) -> tuple[TrainState, list[str]]:
-    """The state to start from, and what to tell about it."""
-    messages: list[str] = []
-    fresh = first_state(session, directory.run_id())
-    checkpoint = find_whole(directory.checkpoints, session.world, messages.append)
-    if checkpoint is None:
-        return fresh, messages
-    state = resume(session.engine, checkpoint, fresh, session.run.model, session.mesh, messages.append)
-    return state, [*messages, f"going on from {checkpoint}"]
 
 
 def _prepare_writer(
