@@ -49,9 +49,15 @@ class Update:
 
     def leave_out(self) -> None:
         """Throw the gradients away: weights and moments stay as they are. The engine counts a step all the same."""
-        with self._refused():
+        with self._refused(), self._scale_kept():
             self._step()
         self._norm = None
+
+    def _scale_kept(self) -> AbstractContextManager[None]:
+        """The loss scale does not fall, which is how DeepSpeed answers a norm that is no number, and says."""
+        if not hasattr(self.engine.optimizer, "_update_scale"):
+            return contextlib.nullcontext()
+        return replaced(self.engine.optimizer, "_update_scale", lambda overflow: None)
 
     # without ZeRO; the other optimizers differ in what is below -------------------------------------------------------
 
@@ -90,6 +96,8 @@ class Partitioned(Update):
         # in bf16 it does not look at the norm
         with replaced(optimizer, "check_grad_overflow", True), replaced(optimizer, "check_overflow", overflows):
             yield
+        if optimizer.cpu_offload:  # these it forgets, and the next step would add to them
+            optimizer.averaged_gradients.update(dict.fromkeys(optimizer.averaged_gradients))
 
 
 class PartitionedWeights(Update):

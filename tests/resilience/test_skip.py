@@ -92,3 +92,14 @@ def parts(run: Path, step: int) -> dict[tuple[str, str], torch.Tensor]:
     checkpoint = run / "checkpoints" / f"step-{step:08d}"
     saved = Saved(checkpoint, load_run(checkpoint / "run.yaml").model)
     return {(name, kind): saved.part(name, kind, 0, 1).clone() for name in saved.names for kind in KINDS}
+
+
+def test_another_layout_goes_on_with_the_updates_that_were_made(corpus: Path, tmp_path: Path) -> None:
+    """Adam counts updates, not steps: its bias correction would jump."""
+    one, two = Row(1, {"zero": 1}), Row(2, {"zero": 2})
+    poison = poisoned_sample(POISONED, 30.0)
+    undisturbed = train_processes(run_of_row(one, corpus, tmp_path / "one"), 1, before=poison)
+    run = run_of_row(one, corpus, tmp_path / "two")
+    train_processes(run, 1, [f"train.tokens={AT * 4 * 16}"], before=poison)
+    rows = train_processes({**run, "parallel": two.parallel}, 2)
+    assert train_rows(rows, "loss") == pytest.approx(train_rows(undisturbed, "loss"), abs=1e-6)
