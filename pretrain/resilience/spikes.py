@@ -45,8 +45,8 @@ class History:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> History:
         """What `plain` returned, also after JSON; of an empty dictionary the start of a run."""
-        lists = {key: tuple(plain.get(key, ())) for key in ("losses", "norms")}
-        return replace(cls(**lists), **{key: value for key, value in plain.items() if key not in lists})
+        values = {**cls().plain(), **plain}
+        return cls(**{**values, "losses": tuple(values["losses"]), "norms": tuple(values["norms"])})
 
 
 @dataclass(frozen=True)

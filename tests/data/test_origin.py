@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +44,8 @@ def test_documents_of_every_sample(tmp_path: Path) -> None:
     plan = DataPlan(1, 8, ("wiki",), (Phase(0, 0, 3),), (Stage(0, (1,)),))
     order = corpus.order(plan)
     found = list(origins(corpus, order, np.arange(9)))
-    by_position = {
-        int(position): origin for position, origin in zip(order.at(np.arange(9)).position, found, strict=True)
-    }
+    positions = order.at(np.arange(9)).position.tolist()
+    by_position = dict(zip(positions, found, strict=True))
     assert [(by_position[p].shard, by_position[p].documents) for p in range(9)] == [
         ("wiki-0", (0, 0)),  # tokens 0 to 7
         ("wiki-0", (0, 1)),  # 8 to 15
@@ -67,7 +65,7 @@ def test_documents_of_every_sample(tmp_path: Path) -> None:
 def test_a_corpus_without_indexes_names_shards(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path)
     for path in [*tmp_path.glob("*.idx"), *tmp_path.glob("*.parquet")]:
-        os.remove(path)
+        path.unlink()
     order = corpus.order(DataPlan(1, 8, ("wiki",), (Phase(0, 0, 3),), (Stage(0, (1,)),)))
     found = list(origins(corpus, order, np.arange(2)))
     assert all(origin.documents is None for origin in found)
