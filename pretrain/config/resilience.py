@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from pretrain.config.section import Section
+from pretrain.config.spikes import Spikes
 from pretrain.config.units import Bytes, Seconds
 
 
@@ -75,3 +76,5 @@ class Resilience(Section):
     """When a machine is fit to train."""
     stragglers: Stragglers = Stragglers()
     """When a rank is called slow."""
+    spikes: Spikes = Spikes()
+    """Spikes of the loss, and losses that are no number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,10 +19,12 @@ from pretrain.monitoring.metrics import Metrics
 from pretrain.monitoring.throughput import Meter, peak_memory_bytes
 from pretrain.resilience.attempts import Outcome
 from pretrain.resilience.signals import StopFlag
+from pretrain.resilience.spikes import History
 from pretrain.training.pace import PaceKeeper
 from pretrain.training.record import Record
 from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
+from pretrain.training.spikes import RollBack, describe, make_judge, told
 from pretrain.training.step import DivergedError, StepResult, train_step
 from pretrain.training.validation import scores, validate
 
@@ -50,7 +53,8 @@ def train_until_done(
 ) -> Ended:
     """Train from `state` to the last step, or to the step after a request to stop, and save.
 
-    Raises DivergedError when the loss is no longer finite, SaveError when the last checkpoint cannot be written.
+    Raises DivergedError when a spike or a loss that is no number stops the run, RollBack when it asks for an earlier
+    checkpoint, SaveError when the last checkpoint cannot be written.
     """
     run, world = session.run, session.world
     meter, pace = Meter(run, world.size, world.device), PaceKeeper(session)
@@ -63,12 +67,14 @@ def train_until_done(
             asked = stop.look()
             clocks = [validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
             votes = [asked is not None and asked.then == then for then in ("end", "requeue")] + clocks
-            result = _step(session, step, loader, votes, checkpoints)
+            result = _step(session, state, loader, votes, checkpoints)
             world.started()
-            before, state = state, advance(session, state)
+            before, state = state, advance(session, state, result.verdict.history)
             end, requeue, validate_now, save_now = result.votes
             stopping, last, record.step = end or requeue, step == steps[-1], state.step
-            if state.step % run.monitoring.log_every == 0 or last:
+            for message in told(session, state, result):
+                metrics.event(state.step, state.tokens, message)
+            if (state.step % run.monitoring.log_every == 0 or last) and math.isfinite(result.losses.mean):
                 metrics.write("train", train_row(session, state, result, meter, time.perf_counter() - started))
             for message in pace.after(state.step):
                 metrics.event(state.step, state.tokens, message)
@@ -99,8 +105,8 @@ def _loader(session: Session, steps: range) -> Loader:
     )  # fmt: skip
 
 
-def advance(session: Session, state: TrainState) -> TrainState:
-    """The state after the step that follows `state`."""
+def advance(session: Session, state: TrainState, history: History) -> TrainState:
+    """The state after the step that follows `state`; `history` is what judging the one after it depends on."""
     plan = session.plan
     samples = sum(plan.batch(state.step))
     return replace(
@@ -109,6 +115,7 @@ def advance(session: Session, state: TrainState) -> TrainState:
         samples=samples,
         tokens=samples * plan.sequence_length,
         order_hash=extend_hash(state.order_hash, session.order.step(state.step)),
+        spikes=history.plain(),
     )
 
 
@@ -127,6 +134,7 @@ def train_row(
         "loss": losses.mean,
         **{f"loss/{name}": loss for name, loss in losses.per_source(names).items()},
         "grad_norm": result.grad_norm,
+        **({} if result.verdict.updates else {"left_out": 1}),
         "learning_rate": learning_rate(session.run, state.tokens),
         "batch_tokens": tokens,
         **{f"batch_tokens/{name}": count for name, count in zip(names, losses.tokens, strict=True) if count},
@@ -176,27 +184,32 @@ class Clock:
         self._started = time.monotonic()
 
 
-def _step(session: Session, step: int, loader: Loader, votes: list[bool], checkpoints: Path) -> StepResult:
+def _step(session: Session, state: TrainState, loader: Loader, votes: list[bool], checkpoints: Path) -> StepResult:
+    step = state.step
     rate = learning_rate(session.run, session.plan.tokens_before(step + 1))
-    try:
-        return train_step(
-            session.runner,
-            loader,
-            session.micro_batches(step),
-            session.targets(step),
-            len(session.corpus.sources),
-            session.mesh,
-            rate,
-            votes,
-        )
-    except DivergedError as error:
-        first, size = session.plan.batch(step)
-        start, end = session.plan.order_index(np.array([first, first + size - 1])).tolist()
-        raise DivergedError(
-            f"{error} at step {step + 1} (samples {start} to {end} of the order, learning rate {rate:.3g}). "
-            f"The checkpoints in {checkpoints} are from before; should the newest end the same way, move it away "
-            f"to go on from an earlier one. Lower optimizer.learning_rate, or leave these samples out with data.skip"
-        ) from None
+    result = train_step(
+        session.runner,
+        loader,
+        session.micro_batches(step),
+        session.targets(step),
+        len(session.corpus.sources),
+        session.mesh,
+        rate,
+        votes,
+        make_judge(session, state),
+    )
+    verdict = result.verdict
+    if verdict.finding is None or verdict.action in ("record", "skip"):
+        return result
+    message = describe(session, step, result)
+    if verdict.action == "rollback":
+        raise RollBack(step, verdict.finding, message)
+    raise DivergedError(
+        f"{message}. {verdict.note + '. ' if verdict.note else ''}The learning rate is {rate:.3g}. "
+        f"The checkpoints in {checkpoints} are from before; should the newest end the same way, move it away "
+        f"to go on from an earlier one. Lower optimizer.learning_rate, leave these samples out with data.skip, or let "
+        f"the run do so: resilience.spikes.{'spike' if verdict.finding.is_number else 'nan'}: rollback"
+    )
 
 
 def _save(session: Session, state: TrainState, metrics: Metrics, directory: Path, extra: Extra, needed: bool) -> None:

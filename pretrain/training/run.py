@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pretrain.checkpoint.load import find_whole, resume
 from pretrain.checkpoint.state import TrainState, layout_words
 from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.errors import ConfigError, RunError
@@ -27,7 +26,10 @@ from pretrain.training.directory import RunDirectory, to_yaml
 from pretrain.training.health import check_health
 from pretrain.training.loop import Extra, train_until_done
 from pretrain.training.record import Record
-from pretrain.training.setup import Session, code_directory, first_state, open_session, saved_layout
+from pretrain.training.resume import go_on
+from pretrain.training.rollback import roll_back
+from pretrain.training.setup import Session, code_directory, open_session, saved_layout
+from pretrain.training.spikes import RollBack
 
 EXIT = {"finished": 0, "stopped": 0, "saved": os.EX_TEMPFAIL}
 """The exit code of every rank. 75: saved, and there is more to do; start it again."""
@@ -39,8 +41,7 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
     with hold(directory, world), StopFlag(directory.path if world.is_writer else None) as stop:
         record.open(directory.path)
         healthy = check_health(world, directory.path, run.resilience.health)
-        session = open_session(run, manifest, world)
-        state, messages = _resume(session, directory)
+        session, state, messages = go_on(open_session(run, manifest, world), directory)
         messages = healthy + messages
         if state.step >= session.total_steps:
             _say(world, *messages, f"{run.name} is finished: {state.step:,} steps, {state.tokens:,} tokens")
@@ -49,9 +50,14 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
         metrics = Metrics()
         try:
             _prepare_writer(session, directory, state, messages, metrics)
-            ended = train_until_done(
-                session, state, metrics, directory.checkpoints, _extra(run, manifest), stop, record
-            )
+            while True:
+                try:
+                    extra = _extra(run, manifest)
+                    ended = train_until_done(session, state, metrics, directory.checkpoints, extra, stop, record)
+                    break
+                except RollBack as wanted:
+                    world.at("checkpoint")
+                    session, state = roll_back(session, directory, wanted, metrics)
         finally:
             world.at("end")
             metrics.close()
@@ -80,17 +86,6 @@ def hold(directory: RunDirectory, world: World) -> Iterator[None]:
             fix = "wait for the run in it or stop it, or set `directory:` or another `name:`"
             raise ConfigError.of("directory", str(directory.path), rule, fix)
         yield
-
-
-def _resume(session: Session, directory: RunDirectory) -> tuple[TrainState, list[str]]:
-    """The state to start from, and what to tell about it."""
-    messages: list[str] = []
-    fresh = first_state(session, directory.run_id())
-    checkpoint = find_whole(directory.checkpoints, session.world, messages.append)
-    if checkpoint is None:
-        return fresh, messages
-    state = resume(session.engine, checkpoint, fresh, session.run.model, session.mesh, messages.append)
-    return state, [*messages, f"going on from {checkpoint}"]
 
 
 def _prepare_writer(

@@ -183,3 +183,15 @@ def test_a_directory_in_use_is_refused(corpus: Path, tmp_path: Path) -> None:
     kill(first)
     assert codes == [2]
     assert "is in use by a running train" in told(run)
+
+
+def test_what_changed_once_may_be_restarted_again(corpus: Path, tmp_path: Path) -> None:
+    """Checkpoints tell the layout and the plan they were written with, not those that the run began with."""
+    run = small_run(corpus, tmp_path, schedule={"name": "constant"}, model={"dropout": 0.0})
+    train_processes(run, 1)
+    changed = ["parallel.zero=3", "data.skip=[{first_sample: 84, samples: 6}]"]
+    train_processes(run, 2, ["train.tokens=1600", *changed])
+    rows = train_processes(run, 2, ["train.tokens=1920", *changed])
+    assert train_rows(rows, "first_sample")[18:] == [72, 76, 80, *range(90, 126, 4)]
+    again = [row["message"] for row in rows if row["kind"] == "event" and row["step"] == 25]
+    assert any("going on from" in message for message in again) and not any("is read as" in m for m in again)
