@@ -53,16 +53,34 @@ def tail(path: Path, lines: int) -> list[str]:
 def last_words(directory: Path, attempt: int) -> tuple[str, Path | None]:
     """The line that best says why an attempt ended, and the log it stands in.
 
-    Ranks say `pretrain: ...`; of those lines the first one is taken that does not merely speak of another rank. Else
-    the last line of the lowest rank, or of the launcher.
+    First a message of ours that speaks of more than waiting for another rank; then any; then an exception; then what
+    the launcher says of the rank that failed first; then whatever came last.
     """
-    logs = [*rank_logs(directory, attempt), launcher_log(directory, attempt)]
-    told = [(line, log) for log in logs if (line := _told(log))]
+    launcher = launcher_log(directory, attempt)
+    ranks = rank_logs(directory, attempt)
+    told = [(line, log) for log in (*ranks, launcher) if (line := _told(log))]
     own = [(line, log) for line, log in told if "this rank was waiting" not in line]
-    if best := own or told:
-        return best[0]
-    endings = [(lines[0], log) for log in logs if (lines := tail(log, 1))]
-    return endings[0] if endings else ("", None)
+    lasts = [(lines[0], log) for log in (*ranks, launcher) if (lines := tail(log, 1))]
+    raised = [(line, log) for line, log in lasts if _RAISED.match(line)]
+    found = [(line, launcher)] if (line := launcher_words(launcher)) else []
+    return next(iter([*own, *told, *raised, *found, *lasts]), ("", None))
+
+
+_RAISED = re.compile(r"[\w.]*(?:Error|Exception|Interrupt)\b")
+_SAID = (
+    (r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", "rank {0} ended with exit code {1}"),  # torchrun
+    (r"srun: error: (\S+): tasks? ([\d,-]+): (?!Exited with exit code 0)([^\n]+)", "task {1} on {0}: {2}"),
+    (r"exits with return code = (-?\d+)", "a rank ended with exit code {0}"),  # deepspeed
+)
+
+
+def launcher_words(log: Path) -> str:
+    """What torchrun, srun or deepspeed say of the process that failed first; empty when they say nothing."""
+    text = "\n".join(tail(log, 200))
+    for pattern, words in _SAID:
+        if match := re.search(pattern, text, re.DOTALL):
+            return words.format(*match.groups())
+    return ""
 
 
 def _told(log: Path) -> str:
