@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,11 @@ from pretrain.data.loader import Loader
 from pretrain.data.order import extend_hash
 from pretrain.monitoring.metrics import Metrics
 from pretrain.monitoring.throughput import Meter, peak_memory_bytes
+from pretrain.resilience.attempts import Outcome
 from pretrain.resilience.signals import StopFlag
 from pretrain.resilience.spikes import History
+from pretrain.training.pace import PaceKeeper
+from pretrain.training.record import Record
 from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
 from pretrain.training.spikes import RollBack, describe, make_judge, told
@@ -28,42 +31,68 @@ from pretrain.training.validation import scores, validate
 Extra = Callable[[Path], None]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """Where training ended, and why."""
+
+    state: TrainState
+    """The state reached, which is saved."""
+    outcome: Outcome
+    """finished; saved: there is more to do; stopped: so a person wished."""
+    reason: str = ""
+
+
 def train_until_done(
-    session: Session, state: TrainState, metrics: Metrics, checkpoints: Path, extra: Extra, stop: StopFlag
-) -> TrainState:
-    """Train from `state` to the last step, or to the step after a signal. Returns the state reached, which is saved.
+    session: Session,
+    state: TrainState,
+    metrics: Metrics,
+    checkpoints: Path,
+    extra: Extra,
+    stop: StopFlag,
+    record: Record,
+) -> Ended:
+    """Train from `state` to the last step, or to the step after a request to stop, and save.
 
     Raises DivergedError when a spike or a loss that is no number stops the run, RollBack when it asks for an earlier
     checkpoint, SaveError when the last checkpoint cannot be written.
     """
     run, world = session.run, session.world
-    meter = Meter(run, world.size, world.device)
+    meter, pace = Meter(run, world.size, world.device), PaceKeeper(session)
     steps = range(state.step, session.total_steps)
     validate_clock, save_clock = Clock(run.train.validate_every), Clock(run.checkpoint.every)
     with _loader(session, steps) as loader:
         for step in steps:
             started = time.perf_counter()
-            votes = [stop.name is not None, validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
+            world.at("data", step + 1)
+            asked = stop.look()
+            clocks = [validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
+            votes = [asked is not None and asked.then == then for then in ("end", "requeue")] + clocks
             result = _step(session, state, loader, votes, checkpoints)
+            world.started()
             before, state = state, advance(session, state, result.verdict.history)
-            stopping, validate_now, save_now = result.votes
-            last = step == steps[-1]
+            end, requeue, validate_now, save_now = result.votes
+            stopping, last, record.step = end or requeue, step == steps[-1], state.step
             for message in told(session, state, result):
                 metrics.event(state.step, state.tokens, message)
             if (state.step % run.monitoring.log_every == 0 or last) and math.isfinite(result.losses.mean):
                 metrics.write("train", train_row(session, state, result, meter, time.perf_counter() - started))
+            for message in pace.after(state.step):
+                metrics.event(state.step, state.tokens, message)
             if validate_clock.due(before, state) or validate_now or last:
+                world.at("validation")
                 metrics.write("validation", validation_row(session, state))
                 validate_clock.restart()
             if stopping and not last:
-                metrics.event(state.step, state.tokens, f"{stop.name or 'signal on another rank'}: saving and ending")
+                reason = asked.why if asked else "a signal to another rank"
+                metrics.event(state.step, state.tokens, f"{reason}: saving and ending")
             if save_clock.due(before, state) or save_now or stopping or last:
+                world.at("checkpoint")
                 metrics.flush()
                 _save(session, state, metrics, checkpoints, extra, needed=stopping or last)
                 save_clock.restart()
-            if stopping:
-                break
-    return state
+            if stopping and not last:
+                return Ended(state, "stopped" if end else "saved", reason)
+    return Ended(state, "finished")
 
 
 def _loader(session: Session, steps: range) -> Loader:

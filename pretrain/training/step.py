@@ -114,6 +114,7 @@ def train_step(
     started = time.perf_counter()
     mine = [next(batches) for _ in range(micro_batches)] if runner.reads else []
     data_seconds = time.perf_counter() - started
+    mesh.world.at("step")
     targets = targets or _count_targets(mine, mesh)
     fed = [to_device(batch, mesh.world.device) for batch in mine]
     per_token = runner.accumulate(fed, micro_batches, 1 / targets)
