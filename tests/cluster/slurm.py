@@ -105,9 +105,11 @@ class Cluster:
 
     def stop(self) -> None:
         """Take everything down, whatever state it is in."""
-        for machine in (*self.nodes, self.login):
-            machine.crash()
-        shutil.rmtree(self.base, ignore_errors=True)
+        try:
+            for machine in (self.login, *self.nodes):  # all end with the first
+                machine.crash()
+        finally:
+            shutil.rmtree(self.base, ignore_errors=True)
 
     def node(self, number: int) -> Node:
         """Counted from 1, as in their names."""
