@@ -16,6 +16,7 @@ from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.load import load_run
 from pretrain.data.vocabulary import with_vocabulary
+from pretrain.parallel.place import find_place
 from pretrain.shards.manifest import load_manifest
 
 
@@ -26,7 +27,7 @@ def train(path: str, overrides: Sequence[str] = ()) -> int:
 
     Raises ConfigError, before any process group is formed, when the run, its data or its layout are wrong.
     """
-    from pretrain.parallel.process import find_place, join_world, leave_world
+    from pretrain.parallel.process import join_world, leave_world
 
     place = find_place(os.environ)
     run = choose_layout(load_run(path, overrides), place.size, place.node_size)

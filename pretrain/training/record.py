@@ -8,7 +8,8 @@ from pathlib import Path
 
 import orjson
 
-from pretrain.parallel.process import World, find_launcher
+from pretrain.parallel.place import find_launcher
+from pretrain.parallel.process import World
 from pretrain.parallel.verdict import DONE, Seen
 from pretrain.parallel.watch import leave
 from pretrain.resilience.attempts import Outcome, begin, end, next_attempt

@@ -37,6 +37,13 @@ def pdsh(training: Training) -> list[str]:
     return _deepspeed(training, "pdsh", "--no_local_rank", "--module", "pretrain.train")
 
 
+def openmpi(training: Training) -> list[str]:
+    """mpirun says which rank a process is, but not where rank 0 is."""
+    (variables := training.directory.parent / "variables").write_text("MASTER_ADDR=node1\nMASTER_PORT=29400\n")
+    training.environment["DS_ENV_FILE"] = str(variables)
+    return _deepspeed(training, "openmpi", "--launcher_args=--allow-run-as-root", "--module", "pretrain.train")
+
+
 def deepspeed_slurm(training: Training) -> list[str]:
     """It ignores --module: the file stands for it."""
     return [
@@ -66,6 +73,7 @@ STARTS = [
     torchrun_c10d,
     pytest.param(torchrun_static, marks=slow),
     pdsh,
+    pytest.param(openmpi, marks=slow),
     pytest.param(deepspeed_slurm, marks=slow),
 ]
 
@@ -115,6 +123,23 @@ def test_two_jobs_on_the_same_nodes(cluster: Cluster, corpus: Path, losses: list
     assert finish(processes) == [0, 0], "\n".join(training.told() for training in trainings)
     for training in trainings:
         assert_trained(training.rows(), losses)
+
+
+@slow
+def test_the_shell_that_salloc_opens(cluster: Cluster, corpus: Path, losses: list[float]) -> None:
+    """SLURM_NTASKS is the job's there, yet it is one process. Opened as LaunchParameters=use_interactive_step does."""
+    training = make_training(cluster, corpus, "interactive")
+    shell = ["salloc", "-N2", "-n2", "srun", "--interactive", "--preserve-env"]
+    assert_trained(training.train(*shell, "python", "-m", "pretrain.train", str(training.path)), losses)
+
+
+@slow
+def test_ranks_placed_by_a_list(cluster: Cluster, corpus: Path, losses: list[float]) -> None:
+    """Rank 0 is on the last node of the step."""
+    training = make_training(cluster, corpus, "arbitrary")
+    (hosts := training.directory.parent / "hosts").write_text("node2\nnode1\n")
+    training.environment["SLURM_HOSTFILE"] = str(hosts)
+    assert_trained(training.train("srun", "--distribution=arbitrary", *srun(training)[1:]), losses)
 
 
 def test_a_world_that_is_not_the_mesh(cluster: Cluster, corpus: Path) -> None:
