@@ -47,7 +47,10 @@ class Finding:
 
 
 def judge(readings: Sequence[Reading], health: Health) -> list[Finding]:
-    """What is wrong, in the order of ranks; empty where all is well."""
+    """What is wrong, in the order of ranks; empty where all is well.
+
+    Speeds count on GPUs only: those of a CPU depend on whatever else runs there, and are told, not judged.
+    """
     usual = _median([reading.tflops for reading in readings])
     inside = _median([reading.inside for reading in readings if reading.inside])
     between = _median([rate for reading in readings for rate in reading.between])
@@ -62,7 +65,7 @@ def judge(readings: Sequence[Reading], health: Health) -> list[Finding]:
 def _of_one(
     reading: Reading, devices: int, usual: float, inside: float, between: float, health: Health
 ) -> list[tuple[str, bool]]:
-    share, peak = reading.tflops / usual, reading.peak_tflops
+    share, peak, timed = reading.tflops / usual, reading.peak_tflops, reading.device != "cpu"
     rows = [
         (reading.devices < devices, f"sees {reading.devices} GPUs, others {devices}", True),
         (
@@ -70,7 +73,7 @@ def _of_one(
             f"only {reading.memory_free or 0:.0%} of its GPU's memory is free: another process holds it",
             True,
         ),
-        (share < health.matmul, f"its matmul runs at {share:.2f} of the others' {usual:.3g} TFLOP/s", True),
+        (timed and share < health.matmul, f"its matmul runs at {share:.2f} of the others' {usual:.3g} TFLOP/s", True),
         (
             peak is not None and reading.tflops < health.peak * (peak or 0),
             f"its matmul reaches {reading.tflops:.3g} of the {peak or 0:.3g} TFLOP/s of a {reading.device}",
@@ -80,13 +83,13 @@ def _of_one(
         (abs(reading.clock) > health.clock, f"its clock is off by {reading.clock:+.0f} s", False),
         (not reading.sees_directory, "does not see the run directory of rank 0: it must be shared", True),
         (
-            reading.inside is not None and reading.inside < health.bandwidth * inside,
+            timed and reading.inside is not None and reading.inside < health.bandwidth * inside,
             f"all-reduce inside the machine at {reading.inside or 0:.3g} GB/s, others {inside:.3g}",
             True,
         ),
         (
             # with one slow neighbour the neighbour may be the cause
-            len(reading.between) > 1 and max(reading.between) < health.bandwidth * between,
+            timed and len(reading.between) > 1 and max(reading.between) < health.bandwidth * between,
             f"exchanges with both neighbours at {max(reading.between, default=0):.3g} GB/s, others {between:.3g}",
             True,
         ),

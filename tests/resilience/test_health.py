@@ -45,6 +45,11 @@ def test_a_bad_machine_is_named(changed: dict[str, object], what: str) -> None:
     assert judge(with_rank(4, **changed), Health()) == [Finding("node2", f"rank 4 on node2: {what}")]
 
 
+def test_speeds_of_cpus_are_not_judged() -> None:
+    slow = with_rank(4, tflops=1.0, inside=1.0, between=(1.0, 1.0))
+    assert judge([replace(reading, device="cpu", peak_tflops=None) for reading in slow], Health()) == []
+
+
 def test_a_slow_link_is_not_the_fault_of_both_ends() -> None:
     assert judge(with_rank(4, between=(5.0, 20.0)), Health()) == []
 
