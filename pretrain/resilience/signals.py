@@ -19,6 +19,8 @@ POLL = 1.0
 class StopFlag:
     """Inside its `with` block a signal only sets `request`; a second SIGINT interrupts at once.
 
+    After an error signals to save are ignored: the launcher sends them because of the error, which is still to be told.
+
     `directory`: where to look for a request in a file; None: nowhere.
     """
 
@@ -33,7 +35,7 @@ class StopFlag:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if kind and THEN[number] == "requeue" else handler)
 
     def look(self) -> StopRequest | None:
         """What was asked so far, by signal or file."""
