@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from pretrain.checkpoint.save import SaveError, save_checkpoint
+from pretrain.checkpoint.rank import Extra
+from pretrain.checkpoint.save import Saved, Saver
 from pretrain.checkpoint.state import TrainState
 from pretrain.config.units import Interval
 from pretrain.data.loader import Loader
@@ -21,8 +21,6 @@ from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
 from pretrain.training.step import DivergedError, StepResult, train_step
 from pretrain.training.validation import scores, validate
-
-Extra = Callable[[Path], None]
 
 
 def train_until_done(
@@ -36,13 +34,18 @@ def train_until_done(
     meter = Meter(run, world.size, world.device)
     steps = range(state.step, session.total_steps)
     validate_clock, save_clock = Clock(run.train.validate_every), Clock(run.checkpoint.every)
-    with _loader(session, steps) as loader:
+    with _loader(session, steps) as loader, _saver(session, metrics, checkpoints, extra) as saver:
         for step in steps:
             started = time.perf_counter()
-            votes = [stop.name is not None, validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
-            result = _step(session, step, loader, votes, checkpoints)
+            rung = (validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer))
+            votes = [stop.name is not None, *rung, saver.busy]
+            try:
+                result = _step(session, step, loader, votes, checkpoints)
+            except DivergedError:
+                saver.finish(tolerant=True)  # every rank raises it, and what is being written is from before it
+                raise
             before, state = state, advance(session, state)
-            stopping, validate_now, save_now = result.votes
+            stopping, validate_now, save_now, writing = result.votes
             last = step == steps[-1]
             if state.step % run.monitoring.log_every == 0 or last:
                 metrics.write("train", train_row(session, state, result, meter, time.perf_counter() - started))
@@ -53,8 +56,10 @@ def train_until_done(
                 metrics.event(state.step, state.tokens, f"{stop.name or 'signal on another rank'}: saving and ending")
             if save_clock.due(before, state) or save_now or stopping or last:
                 metrics.flush()
-                _save(session, state, metrics, checkpoints, extra, needed=stopping or last)
+                saver.save(state, last=stopping or last)
                 save_clock.restart()
+            elif not writing:
+                saver.settle()
             if stopping:
                 break
     return state
@@ -170,11 +175,16 @@ def _step(session: Session, step: int, loader: Loader, votes: list[bool], checkp
         ) from None
 
 
-def _save(session: Session, state: TrainState, metrics: Metrics, directory: Path, extra: Extra, needed: bool) -> None:
-    """Save; a failure in the middle of a run is told and training goes on, at its end it is an error."""
-    try:
-        save_checkpoint(session.engine, state, directory, session.run.checkpoint, session.world, extra)
-    except SaveError as error:
-        if needed:
-            raise
-        metrics.event(state.step, state.tokens, f"CHECKPOINT FAILED, training goes on: {error}")
+def _saver(session: Session, metrics: Metrics, directory: Path, extra: Extra) -> Saver:
+    """Saves this session's checkpoints; what becomes of them goes into the metrics."""
+
+    def say(state: TrainState, message: str) -> None:
+        metrics.event(state.step, state.tokens, message)
+
+    def report(saved: Saved) -> None:
+        if saved.error:
+            say(saved.state, f"CHECKPOINT FAILED, training goes on: {saved.error}")
+        else:
+            metrics.write("checkpoint", saved.row())
+
+    return Saver(session.engine, directory, session.run.checkpoint, session.world, extra, report, say)

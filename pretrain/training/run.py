@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pretrain.checkpoint.load import find_whole, resume
+from pretrain.checkpoint.rank import Extra
 from pretrain.checkpoint.state import TrainState, layout_words
 from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.errors import ConfigError, RunError
@@ -22,7 +23,7 @@ from pretrain.resilience.signals import StopFlag
 from pretrain.shards.manifest import Manifest
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
-from pretrain.training.loop import Extra, train_until_done
+from pretrain.training.loop import train_until_done
 from pretrain.training.setup import Session, code_directory, first_state, open_session, saved_layout
 
 

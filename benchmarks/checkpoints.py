@@ -1,0 +1,166 @@
+"""What a checkpoint costs: python -m benchmarks.checkpoints [DIRECTORY]
+
+A model of 200M parameters trains in bf16 under ZeRO 1 in one process of one thread, and saves in turn synchronously
+and asynchronously, after each has done so once; `dd` with conv=fsync writes as many bytes on the same disk before each
+pair. Medians. The disk of DIRECTORY (default: the temporary one) should be otherwise idle; it needs 15 GB, the memory too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PAIRS, QUIET = 5, 3
+MODEL = {"layers": 12, "d_model": 1152, "heads": 9, "context": 128, "vocab_size": 8192, "dropout": 0.0}
+RUN = {
+    "name": "checkpoints",
+    "train": {"tokens": 10**9},
+    "model": MODEL,
+    "data": {"manifest": "none"},
+    "batch": {"global_batch_size": 4, "micro_batch_size": 4},
+    "optimizer": {"learning_rate": 1e-4},
+    "parallel": {"zero": 1},
+}
+
+
+@dataclass
+class Figures:
+    """Seconds, one entry per checkpoint or step."""
+
+    sync: list[float] = field(default_factory=list)
+    blocked: list[float] = field(default_factory=list)
+    written: list[float] = field(default_factory=list)
+    dd: list[float] = field(default_factory=list)
+    quiet: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+    quiet_cpu: list[float] = field(default_factory=list)
+    beside_cpu: list[float] = field(default_factory=list)
+
+
+def main(directory: Path) -> None:
+    """Measure and print the table."""
+    step, saver_of, size = prepare(directory)
+    figures, saved = Figures(), []
+    ways = {way: saver_of(directory / way, way == "asynchronous", saved.append) for way in ("sync", "asynchronous")}
+    for number in range(PAIRS + 1):
+        figures.dd.append(dd(directory, saved[-1].bytes) if saved else 0.0)
+        for _ in range(QUIET):
+            timed(step, figures.quiet, figures.quiet_cpu)
+        ways["sync"].save(state(number))
+        figures.sync.append(saved[-1].blocked_seconds)
+        ways["asynchronous"].save(state(number))
+        while not follow(ways["asynchronous"]):
+            timed(step, figures.beside, figures.beside_cpu)
+        figures.blocked.append(saved[-1].blocked_seconds)
+        figures.written.append(saved[-1].write_seconds)
+        if not number:  # the first allocates
+            figures = Figures()
+    print(table(figures, size, saved[-1].bytes))
+
+
+def prepare(directory: Path) -> tuple[Callable[[], object], Callable[..., Any], int]:
+    """One optimizer step; how a Saver is made; the number of parameters."""
+    import torch
+
+    from pretrain.checkpoint.save import Saver
+    from pretrain.config.checkpoint import Checkpoint
+    from pretrain.config.run import Run
+    from pretrain.parallel.mesh import make_mesh
+    from pretrain.parallel.process import join_world
+    from pretrain.training.setup import open_runner
+    from tests.parallel.counted import micro_batch
+
+    torch.set_num_threads(1)
+    run, world = Run.parse(RUN), join_world()
+    runner = open_runner(run, make_mesh(world, run.parallel))
+    batch = micro_batch(run, 0, 0)
+
+    def step() -> None:
+        runner.accumulate([batch], 1, 1 / batch[1].numel())
+        runner.reduce()
+        runner.update()
+
+    def saver(folder: Path, asynchronous: bool, report: Callable[[Any], None]) -> Any:
+        config = Checkpoint(asynchronous=asynchronous, keep_last=1)
+        return Saver(runner.engine, folder, config, world, lambda _: None, report, print)
+
+    step()
+    return step, saver, sum(p.numel() for p in runner.engine.module.parameters())
+
+
+def state(number: int) -> Any:
+    """A state to save."""
+    from pretrain.checkpoint.state import TrainState
+
+    return TrainState("benchmark", number + 1, 0, 0, "", {}, "", "", "", "", {})
+
+
+def follow(saver: Any) -> bool:
+    """What the loop does between two steps; whether nothing is written any more."""
+    if not saver.busy:
+        saver.settle()
+    return saver._now is None
+
+
+def timed(action: Callable[[], object], wall: list[float], cpu: list[float]) -> None:
+    """Run it and note its seconds: on the clock, and of this thread on a processor."""
+    started, busy = time.perf_counter(), time.thread_time()
+    action()
+    wall.append(time.perf_counter() - started)
+    cpu.append(time.thread_time() - busy)
+
+
+def dd(directory: Path, size: int) -> float:
+    """Seconds in which dd writes and syncs `size` bytes."""
+    target = directory / "dd"
+    started = time.perf_counter()
+    command = ["dd", "if=/dev/zero", f"of={target}", "bs=16M", f"count={size >> 24}", "conv=fsync", "status=none"]
+    subprocess.run(command, check=True)
+    seconds = time.perf_counter() - started
+    target.unlink()
+    return seconds
+
+
+def table(figures: Figures, parameters: int, size: int) -> str:
+    """All figures as Markdown."""
+    middle = {name: statistics.median(found) for name, found in vars(figures).items()}
+    share = statistics.median(b / s for b, s in zip(figures.blocked, figures.sync, strict=True))
+    speed = {name: size / middle[name] / 1e9 for name in ("written", "dd")}
+    against = statistics.median(d / w for d, w in zip(figures.dd, figures.written, strict=True))
+
+    def row(name: str, values: list[float]) -> str:
+        return f"| {name} | {statistics.median(values):.3f} | {min(values):.3f} - {max(values):.3f} |"
+
+    return "\n".join(
+        [
+            f"{parameters:,} parameters, {size / 1e9:.2f} GB; {PAIRS} pairs",
+            "| seconds | median | from - to |\n|---|---|---|",
+            row("synchronous checkpoint: training stands still", figures.sync),
+            row("asynchronous: training stands still", figures.blocked),
+            row("asynchronous: until the files are on the disk", figures.written),
+            row("dd conv=fsync of as many bytes", figures.dd),
+            row("a step while nothing is written", figures.quiet),
+            row("a step while a checkpoint is written", figures.beside),
+            row("the same, of the training thread on a processor: quiet", figures.quiet_cpu),
+            row("while written", figures.beside_cpu),
+            f"\n| ratio | median | wanted |\n|---|---|---|\n| still, asynchronous / synchronous | {share:.3f} | <= 0.10 |",
+            f"| throughput / dd ({speed['written']:.2f} / {speed['dd']:.2f} GB/s) | {against:.2f} | >= 0.80 |",
+            f"| step while written / quiet | {middle['beside'] / middle['quiet']:.2f} | |",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    place = Path(tempfile.mkdtemp(dir=sys.argv[1] if len(sys.argv) > 1 else None))
+    try:
+        main(place)
+    finally:
+        shutil.rmtree(place)
