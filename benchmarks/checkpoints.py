@@ -1,6 +1,6 @@
 """What a checkpoint costs: python -m benchmarks.checkpoints [DIRECTORY]
 
-A model of 200M parameters trains in bf16 under ZeRO 1 in one process of one thread, and saves in turn synchronously
+A model of 200M parameters trains in bf16 under ZeRO 1 in one process, and saves in turn synchronously
 and asynchronously, after each has done so once; before each pair `dd` with conv=fsync writes as many bytes there.
 The disk of DIRECTORY (default: the temporary one) needs 15 GB, the memory too, and both processors should be idle.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PAIRS, QUIET = 5, 3
+PAIRS, QUIET = 5, 2
 MODEL = {"layers": 12, "d_model": 1152, "heads": 9, "context": 64, "vocab_size": 8192, "dropout": 0.0}
 RUN = {
     "name": "checkpoints",
@@ -36,6 +36,8 @@ class Figures:
     """Seconds, one entry per checkpoint or step."""
 
     sync: list[float] = field(default_factory=list)
+    sync_cpu: list[float] = field(default_factory=list)
+    blocked_cpu: list[float] = field(default_factory=list)
     sync_written: list[float] = field(default_factory=list)
     blocked: list[float] = field(default_factory=list)
     written: list[float] = field(default_factory=list)
@@ -55,10 +57,14 @@ def main(directory: Path) -> None:
         figures.dd.append(dd(directory, saved[-1].bytes) if saved else 0.0)
         for _ in range(QUIET):
             timed(step, figures.quiet, figures.quiet_cpu)
+        busy = time.process_time()
         ways["sync"].save(state(number))
+        figures.sync_cpu.append(time.process_time() - busy)
         figures.sync.append(saved[-1].blocked_seconds)
         figures.sync_written.append(saved[-1].write_seconds)
+        busy = time.thread_time()
         ways["asynchronous"].save(state(number))
+        figures.blocked_cpu.append(time.thread_time() - busy)
         while not follow(ways["asynchronous"]):
             timed(step, figures.beside, figures.beside_cpu)
         figures.blocked.append(saved[-1].blocked_seconds)
@@ -70,8 +76,6 @@ def main(directory: Path) -> None:
 
 def prepare(directory: Path) -> tuple[Callable[[], object], Callable[..., Any], int]:
     """One optimizer step; how a Saver is made; the number of parameters."""
-    import torch
-
     from pretrain.checkpoint.save import Saver
     from pretrain.config.checkpoint import Checkpoint
     from pretrain.config.run import Run
@@ -80,7 +84,6 @@ def prepare(directory: Path) -> tuple[Callable[[], object], Callable[..., Any], 
     from pretrain.training.setup import open_runner
     from tests.parallel.counted import micro_batch
 
-    torch.set_num_threads(1)
     run, world = Run.parse(RUN), join_world()
     runner = open_runner(run, make_mesh(world, run.parallel))
     batch = micro_batch(run, 0, 0)
@@ -136,12 +139,14 @@ def table(figures: Figures, parameters: int, size: int) -> str:
     rows = {
         "synchronous checkpoint: training stands still": figures.sync,
         "of which writing the files": figures.sync_written,
+        "processor time of all threads": figures.sync_cpu,
         "asynchronous checkpoint: training stands still": figures.blocked,
+        "processor time of the training thread": figures.blocked_cpu,
         "until its files are on the disk": figures.written,
         "dd conv=fsync of as many bytes": figures.dd,
         "a step while nothing is written": figures.quiet,
         "a step while a checkpoint is written": figures.beside,
-        "processor time of the training thread, quiet": figures.quiet_cpu,
+        "processor time of the training thread in a step, quiet": figures.quiet_cpu,
         "the same while a checkpoint is written": figures.beside_cpu,
     }
     ratios = {
