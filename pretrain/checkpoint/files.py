@@ -7,6 +7,7 @@ checkpoints/
         run.yaml  tokenizer/  rng-00000.pt  engine/ (DeepSpeed's files)
     step-00000200.tmp/      being written, or left by a crash
     step-00000150.damaged/  found altered or cut short and set aside, for a person to look at
+    step-00000180.rolledback/  left behind by a rollback, until the next one
     latest                  name of the newest, moved last
 """
 
@@ -72,10 +73,16 @@ def commit(temporary: Path, records: Iterable[FileRecord]) -> Path:
         sync_directory(folder)
     os.replace(temporary, final)
     sync_directory(final.parent)
-    write_durably(final.parent / "latest.tmp", final.name.encode())
-    os.replace(final.parent / "latest.tmp", final.parent / "latest")
-    sync_directory(final.parent)
+    point_latest(final.parent)
     return final
+
+
+def point_latest(directory: Path) -> None:
+    """Have `latest` name the newest checkpoint."""
+    if newest := list_checkpoints(directory):
+        write_durably(directory / "latest.tmp", newest[0].name.encode())
+        os.replace(directory / "latest.tmp", directory / "latest")
+    sync_directory(directory)
 
 
 def damage(checkpoint: Path, part: int = 0, parts: int = 1) -> str | None:
@@ -100,9 +107,9 @@ def damage(checkpoint: Path, part: int = 0, parts: int = 1) -> str | None:
     return None
 
 
-def set_aside(checkpoint: Path) -> None:
-    """Take a damaged checkpoint out of the list: it is neither loaded nor counted, and its files stay to be seen."""
-    aside = checkpoint.with_suffix(".damaged")
+def set_aside(checkpoint: Path, suffix: str = ".damaged") -> None:
+    """Take a checkpoint out of the list: it is neither loaded nor counted, and its files stay to be seen."""
+    aside = checkpoint.with_suffix(suffix)
     shutil.rmtree(aside, ignore_errors=True)
     checkpoint.rename(aside)
 

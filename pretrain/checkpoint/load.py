@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def _set_aside(damaged: list[Path], world: World) -> None:
 def resume(
     engine: Any, checkpoint: Path, now: TrainState, model: Model, mesh: Mesh, say: Callable[[str], None]
 ) -> TrainState:
-    """Load model, optimizer and random numbers from `checkpoint`; returns where it stood.
+    """Load model, optimizer and random numbers from `checkpoint`; returns where it stood, with the plan of `now`.
 
     `now` is the state the run would start from: same run, model, corpus and plan, or ConfigError. Written for another
     layout, the checkpoint is read part by part into this one, which `say` is told.
@@ -67,10 +68,11 @@ def resume(
             f"{parts.bytes() / 1e9:,.3g} GB of files, of which each process reads the parameters that it holds; "
             f"nothing is written"
         )
-        reshard(engine, parts, mesh, saved.step)
+        reshard(engine, parts, mesh, saved.updates)
         if model.dropout:
             say("dropout goes on with new random numbers: those of another layout do not fit")
-    return saved
+    # what is saved from here on has the layout and the plan of now
+    return replace(saved, plan=now.plan, plan_fingerprint=now.plan_fingerprint, layout=now.layout)
 
 
 def _load_as_written(engine: Any, checkpoint: Path, world: World) -> None:

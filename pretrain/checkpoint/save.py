@@ -122,7 +122,8 @@ class Saver:
 
     `extra` writes further files into a checkpoint, on rank 0; they must not change during the run. `report` is told on
     every rank what became of each checkpoint, `say` what a person should read. Leaving the `with` block by an error
-    abandons what is being written: nothing of it becomes visible.
+    abandons what is being written, and nothing of it becomes visible; by one of `agreed`, which all ranks raise at the
+    same step, finishes it.
     """
 
     def __init__(
@@ -134,9 +135,10 @@ class Saver:
         extra: Extra,
         report: Callable[[Saved], None],
         say: Callable[[TrainState, str], None],
+        agreed: tuple[type[Exception], ...] = (),
     ) -> None:
         self._engine, self._directory, self._config, self._world = engine, directory, config, world
-        self._extra, self._report, self._say = extra, report, say
+        self._extra, self._report, self._say, self._agreed = extra, report, say, agreed
         self._buffers = HostBuffers() if config.asynchronous else None
         self._now: Current | None = None
         self._saves = self._failures = 0
@@ -148,8 +150,8 @@ class Saver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            self.finish()
+        if kind is None or issubclass(kind, self._agreed):
+            self.finish(tolerant=kind is not None)
         elif self._now:
             self._abandon(self._now)
 
@@ -190,6 +192,7 @@ class Saver:
     def finish(self, tolerant: bool = False) -> None:
         """Wait until nothing is being written any more. All ranks call it together. Raises SaveError as `settle`."""
         while self._now:
+            self._world.at("checkpoint")
             with self._now.blocking():
                 self._now.wait()
             self.settle(tolerant)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
 from pretrain.config.run import Run
 from pretrain.config.units import short
+from pretrain.data.plan import DataPlan, Window
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Contents:
     """By canonical name."""
 
     @property
+    def skipped(self) -> tuple[Window, ...]:
+        """Samples of the order that are left out, by data.skip or by rollbacks."""
+        return DataPlan.from_plain(self.state.plan).skipped
+
+    @property
     def bytes(self) -> int:
         """Of all files."""
         return sum(file.bytes for file in self.files)
@@ -75,6 +81,8 @@ class Contents:
             "checkpoint": str(self.checkpoint),
             "run": self.run.name,
             **position,
+            "skipped": [asdict(window) for window in self.skipped],
+            "updates": self.state.updates,
             "files": {file.path: file.bytes for file in self.files},
             "bytes": self.bytes,
             "damage": self.damage,
@@ -149,6 +157,7 @@ def contents_text(contents: Contents) -> str:
         f"{contents.checkpoint}",
         f"position    step {state.step:,}, {state.tokens:,} tokens, {state.samples:,} samples",
         f"run         {run.name}, id {state.run_id}",
+        *_left_out(contents),
         f"layout      {layout_words(state.layout)}",
         f"files       {len(contents.files)}, {short(contents.bytes)}B, {contents.damage or 'whole by their sizes'}",
         f"optimizer   {run.optimizer.name}: {', '.join(KINDS[1:])}",
@@ -157,6 +166,14 @@ def contents_text(contents: Contents) -> str:
         _shapes_text(contents.shapes, run.model.tied_embeddings),
     ]
     return "\n".join(lines)
+
+
+def _left_out(contents: Contents) -> Iterator[str]:
+    """A line for each skipped window, and one for the updates that were left out."""
+    for window in contents.skipped:
+        yield f"left out    samples {window.first_sample} to {window.first_sample + window.samples - 1} of the order"
+    if number := contents.state.step - contents.state.updates:
+        yield f"left out    the updates of {number} steps"
 
 
 def statistics_text(statistics: Iterator[tuple[str, Kind, Statistics]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import Layout
 from pretrain.data.plan import DataPlan
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,14 @@ class TrainState:
     model_fingerprint: str
     layout: dict[str, Any]
     """Grid of processes, schedule, ZeRO stage and number format that the engine's files are written for."""
+    spikes: dict[str, Any] = field(default_factory=dict)
+    """What judging the next step depends on (resilience.spikes.History), and how many updates were left out."""
     format_version: int = FORMAT_VERSION
+
+    @property
+    def updates(self) -> int:
+        """Steps whose update was made."""
+        return self.step - int(self.spikes.get("left_out", 0))
 
     def encode(self) -> bytes:
         """As it stands in the file."""
@@ -51,6 +58,8 @@ def read_state(checkpoint: Path) -> TrainState:
     except (OSError, orjson.JSONDecodeError) as error:
         fix = "give a directory such as runs/x/checkpoints/step-00000100"
         raise ConfigError.of("checkpoint", str(checkpoint), f"must be a checkpoint ({error})", fix) from None
+    if plain.get("format_version") == 2:  # from before spikes were judged
+        plain |= {"spikes": {}, "format_version": FORMAT_VERSION}
     if plain.get("format_version") != FORMAT_VERSION or set(plain) != {field.name for field in fields(TrainState)}:
         rule = f"has format {plain.get('format_version')}, this version reads {FORMAT_VERSION}"
         raise ConfigError.of("checkpoint", str(checkpoint), rule, "use the version of pretrain that wrote it")

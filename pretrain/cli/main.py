@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pretrain.cli import checkpoint, config, corpus, generate, tokenizer, train, verify
+from pretrain.cli import checkpoint, config, corpus, generate, launch, logs, status, stop, tokenizer, train, verify
 from pretrain.config.errors import ConfigError
 
 app = typer.Typer(
@@ -20,6 +20,11 @@ app.add_typer(tokenizer.app, name="tokenizer", help="Train and look at tokenizer
 app.add_typer(corpus.app, name="corpus", help="Turn documents into shards and a manifest.")
 app.add_typer(checkpoint.app, name="checkpoint", help="Look at checkpoints, verify and compare them.")
 app.command("train")(train.train)
+app.command("launch")(launch.launch)
+app.command("status")(status.status)
+app.command("logs")(logs.logs)
+app.command("stop")(stop.stop)
+app.command("cancel")(stop.cancel)
 app.command("verify")(verify.verify)
 app.command("generate")(generate.generate)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pretrain.config.section import Section
 from pretrain.config.units import Seconds
+
+
+def _variable(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Variable = Annotated[str, BeforeValidator(_variable)]
 
 
 class Slurm(Section):
@@ -25,12 +33,38 @@ class Slurm(Section):
     """--constraint: features of the nodes."""
     switches: str | None = None
     """--switches: most leaf switches to span, `1` or `1@60:00` (wait at most an hour for it)."""
+    exclude: str | None = None
+    """--exclude: nodes not to use, such as `node[3,7]`."""
     exclusive: bool = True
     """--exclusive: nodes are not shared."""
+    start: Literal["srun", "torchrun"] = "srun"
+    """srun: one task for each process. torchrun: one task for each node, which starts its processes."""
     warn: Seconds = Field(300.0, gt=0)
     """Seconds before the time limit at which the job is told to save (--signal=B:USR1@...)."""
     options: tuple[str, ...] = ()
     """Further #SBATCH lines, such as `--mail-type=END`."""
+
+
+class Torchrun(Section):
+    """How torchrun's nodes meet, where there are several. Every node runs the rendered script with its number."""
+
+    backend: Literal["c10d", "static"] = "c10d"
+    """c10d: --rdzv-backend c10d. static: --master-addr and --node-rank."""
+    endpoint: str | None = None
+    """Host of node 0, or host:port. Without a port each attempt has its own."""
+
+
+class Hosts(Section):
+    """DeepSpeed's launcher on several nodes."""
+
+    launcher: Literal["pdsh", "openmpi", "slurm", "no_ssh"] = "pdsh"
+    """--launcher; no_ssh: every node runs the rendered script with its number."""
+    hostfile: str | None = None
+    """Lines such as `node1 slots=8`, node 0 first."""
+    ssh_port: int | None = Field(None, ge=1, le=65535)
+    """--ssh_port."""
+    launcher_args: str = ""
+    """--launcher_args, such as `--mca btl_tcp_if_include ib0` for openmpi."""
 
 
 class Container(Section):
@@ -61,11 +95,17 @@ class Cluster(Section):
     """Whether devices are asked from the scheduler; false on CPU clusters."""
     slurm: Slurm = Slurm()
     """SLURM's own settings."""
+    torchrun: Torchrun = Torchrun()
+    """torchrun's, on several nodes."""
+    deepspeed: Hosts = Hosts()
+    """DeepSpeed's launcher's, on several nodes."""
     container: Container | None = None
     """Container image, where one is used."""
     setup: tuple[str, ...] = ()
     """Shell lines before the run, such as `module load cuda/12.4` or `source env/bin/activate`."""
-    environment: dict[str, str] = Field(default_factory=dict)
+    python: str | None = None
+    """Interpreter on the nodes. Default: the one that runs `pretrain launch`; in a container `python`."""
+    environment: dict[Name, Variable] = Field(default_factory=dict)
     """Variables for every process, such as NCCL_SOCKET_IFNAME: ib0. Never secrets: they are written to the script."""
     template: str | None = None
-    """A template of the site's own instead of the one in launch/templates/."""
+    """A template of the site's own instead of launch/templates/job.sbatch or launch.sh."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from pretrain.config.section import Section
-from pretrain.config.units import Seconds
+from pretrain.config.spikes import Spikes
+from pretrain.config.units import Bytes, Seconds
 
 
 class Stall(Section):
     """Seconds in one phase after which a rank is taken to hang: the run stops, stacks are written, ranks are named."""
 
     start: Seconds = Field(1200.0, gt=0)
-    """From the start of the processes to the first batch: imports, weights, reading a checkpoint."""
+    """From the start of the processes to the end of the first step: imports, weights, a checkpoint, connections."""
     data: Seconds = Field(300.0, gt=0)
     """Waiting for the micro-batches of a step."""
     step: Seconds = Field(600.0, gt=0)
@@ -34,6 +35,36 @@ class Restarts(Section):
     """The same failure at the same step this often in a row ends the run: another try would burn the allocation."""
 
 
+class Stragglers(Section):
+    """When a rank is called slow: by the time of its forward passes against the others'."""
+
+    window: int = Field(50, ge=1)
+    """Steps over which times are summed."""
+    ratio: float = Field(1.2, gt=1)
+    """Above this many times the median a rank is slow in a window."""
+    windows: int = Field(3, ge=1)
+    """Slow windows in a row after which it is named."""
+
+
+class Health(Section):
+    """What a machine must show before the first step; else it is named, left out, and the job submitted again."""
+
+    check: bool = True
+    """Whether to look at all; costs about a second."""
+    matmul: float = Field(0.6, ge=0, lt=1)
+    """Least share of the others' matmul speed."""
+    peak: float = Field(0.4, ge=0, lt=1)
+    """Least share of the GPU's peak, where the table has it."""
+    bandwidth: float = Field(0.3, ge=0, lt=1)
+    """Least share of the others' bandwidth, inside the machine and to both neighbours."""
+    memory_free: float = Field(0.9, ge=0, le=1)
+    """Least free share of a GPU's memory at the start."""
+    disk_free: Bytes = Field(100_000_000, ge=0)
+    """Least free bytes for temporary files."""
+    clock: Seconds = Field(10.0, gt=0)
+    """A clock further off than this is told; it makes no machine unfit."""
+
+
 class Resilience(Section):
     """What happens when something goes wrong."""
 
@@ -41,3 +72,9 @@ class Resilience(Section):
     """When a rank is taken to hang."""
     restarts: Restarts = Restarts()
     """When the run is started again."""
+    health: Health = Health()
+    """When a machine is fit to train."""
+    stragglers: Stragglers = Stragglers()
+    """When a rank is called slow."""
+    spikes: Spikes = Spikes()
+    """Spikes of the loss, and losses that are no number."""

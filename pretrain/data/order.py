@@ -41,7 +41,10 @@ class Order:
 
     def places(self, served: Indices) -> Places:
         """The places of the n-th served samples [n]."""
-        index = self.plan.order_index(served)
+        return self.at(self.plan.order_index(served))
+
+    def at(self, index: Indices) -> Places:
+        """The places at these indices [n] of the order, whether they are served or left out."""
         source, drawn = self._draws(index)
         position = np.empty_like(drawn)
         for number in np.unique(source):

@@ -6,7 +6,7 @@ Pure functions of the step; stored and hashed in every checkpoint. World size an
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -76,6 +76,23 @@ class DataPlan:
         for window in self.skipped:
             index[index >= window.first_sample] += window.samples
         return index
+
+    def window(self, steps: range) -> Window:
+        """The samples of the order from the first of `steps` to the last."""
+        served = [self.batch(steps.start)[0], sum(self.batch(steps.stop - 1)) - 1]
+        first, last = self.order_index(np.array(served)).tolist()
+        return Window(first, last - first + 1)
+
+    def without(self, windows: Iterable[Window]) -> DataPlan:
+        """The plan that leaves these out too; windows that overlap become one."""
+        merged: list[Window] = []
+        for window in sorted([*self.skipped, *windows], key=lambda window: window.first_sample):
+            if merged and window.first_sample < (end := merged[-1].first_sample + merged[-1].samples):
+                end = max(end, window.first_sample + window.samples)
+                merged[-1] = Window(merged[-1].first_sample, end - merged[-1].first_sample)
+            else:
+                merged.append(window)
+        return replace(self, skipped=tuple(merged))
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -19,6 +19,7 @@ class JsonLines:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("ab")
 
     def write(self, kind: Kind, row: Row) -> None:
@@ -29,6 +30,12 @@ class JsonLines:
     def flush(self) -> None:
         """Wait until the file is on disk."""
         os.fsync(self._file.fileno())
+
+    def rewind(self, step: int) -> None:
+        """Drop the rows after `step`."""
+        self._file.close()
+        cut_back(self._path, step)
+        self._file = self._path.open("ab")
 
     def close(self) -> None:
         """Close the file."""

@@ -39,6 +39,9 @@ class PlainLines:
     def flush(self) -> None:
         """Lines are flushed as they are printed."""
 
+    def rewind(self, step: int) -> None:
+        """What was printed stays; the event that follows explains it."""
+
     def close(self) -> None:
         """Close the file that was given."""
         if self._file:

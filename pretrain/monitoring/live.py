@@ -44,6 +44,9 @@ class LiveView:
     def flush(self) -> None:
         """Nothing is held back."""
 
+    def rewind(self, step: int) -> None:
+        """The next row shows where the run stands."""
+
     def close(self) -> None:
         """Leave the last picture on the screen."""
         self._live.stop()

@@ -20,6 +20,9 @@ class Sink(Protocol):
     def flush(self) -> None:
         """Everything taken so far is out of this process's hands; called at each checkpoint."""
 
+    def rewind(self, step: int) -> None:
+        """The run goes on from `step`, before what was written last: rows after it are void."""
+
     def close(self) -> None:
         """The run ends here."""
 
@@ -49,6 +52,10 @@ class Metrics:
     def flush(self) -> None:
         """Flush all sinks."""
         self._each(lambda sink: sink.flush())
+
+    def rewind(self, step: int) -> None:
+        """Rows after `step` are void in all sinks."""
+        self._each(lambda sink: sink.rewind(step))
 
     def close(self) -> None:
         """Close all sinks, each whatever happens in the others."""

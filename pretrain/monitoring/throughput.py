@@ -57,11 +57,18 @@ class Meter:
 def peak_tflops(device: torch.device, compute: str) -> float:
     """The device's peak: from the table by its name, on a CPU (or an unknown GPU) measured."""
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        for known, (bf16, fp32) in PEAK_TFLOPS.items():
-            if re.search(rf"\b{known}\b", name):
-                return bf16 if compute == "bf16" else fp32
+        peak = known_peak(torch.cuda.get_device_name(device), compute)
+        if peak is not None:
+            return peak
     return measured_tflops(device, torch.bfloat16 if compute == "bf16" else torch.float32)
+
+
+def known_peak(name: str, compute: str) -> float | None:
+    """The table's peak of the GPU of that name in TFLOP/s, None where it is unknown."""
+    for known, (bf16, fp32) in PEAK_TFLOPS.items():
+        if re.search(rf"\b{known}\b", name):
+            return bf16 if compute == "bf16" else fp32
+    return None
 
 
 def measured_tflops(device: torch.device, dtype: torch.dtype, size: int = 1024, seconds: float = 0.3) -> float:

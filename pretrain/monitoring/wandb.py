@@ -45,6 +45,9 @@ class WeightsAndBiases:
     def flush(self) -> None:
         """W&B writes in its own process."""
 
+    def rewind(self, step: int) -> None:
+        """W&B keeps what it has; rows are drawn over `step`, so the new ones lie over the void ones."""
+
     def close(self) -> None:
         """End the W&B run."""
         self._run.finish()

@@ -73,10 +73,8 @@ def make_grid(mesh: Mesh) -> Any:
     return PipelineParallelGrid(PipeModelDataParallelTopology(1, mesh.layout.tensor, mesh.layout.data))
 
 
-def gradient_norm(engine: Any, mesh: Mesh) -> float | None:
-    """The global norm before clipping, where DeepSpeed does not keep it (without ZeRO); call it before the step."""
-    if engine.zero_optimization():
-        return None
+def gradient_norm(engine: Any, mesh: Mesh) -> Tensor:
+    """The global norm before clipping of an engine without ZeRO, which does not keep it; call it before the step."""
     counted = [
         p.grad for p in engine.module.parameters() if p.grad is not None and (p.model_parallel or mesh.at.tensor == 0)
     ]
@@ -85,7 +83,7 @@ def gradient_norm(engine: Any, mesh: Mesh) -> float | None:
         squares = norm.square()
         dist.all_reduce(squares, group=mesh.tensor.group)
         norm = squares.sqrt()
-    return float(norm)
+    return norm
 
 
 def summed_gradient(engine: Any, weight: nn.Parameter) -> Tensor:

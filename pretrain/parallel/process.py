@@ -7,14 +7,18 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore, Store
 
 from pretrain.config.errors import ConfigError
+from pretrain.config.resilience import Resilience
 from pretrain.parallel.rollcall import await_everyone, open_store
 from pretrain.parallel.watch import Watch
+
+T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)
 """After which a collective that a rank never joined is an error."""
@@ -39,7 +43,17 @@ class World:
     size: int
     device: torch.device
     watch: Watch | None = None
-    """Notices ranks that end; None where there is only one."""
+    """Notices ranks that end, fall silent or hang; None in tools that watch for themselves."""
+
+    def at(self, phase: str, step: int | None = None) -> None:
+        """This rank enters a phase (of the step it is in, where none is given)."""
+        if self.watch:
+            self.watch.at(phase, step)
+
+    def started(self) -> None:
+        """The first step is done; from here on each phase has its own limit."""
+        if self.watch:
+            self.watch.started = True
 
     def done(self) -> None:
         """This rank has done its part: its end is none that others should be told of."""
@@ -59,11 +73,15 @@ class World:
 
     def first(self, text: str | None) -> str | None:
         """The text of the lowest rank that has one, on every rank: how an error of one is told by all."""
+        return next((found for found in self.gather(text) if found is not None), None)
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, in their order, on every rank."""
         if self.size == 1:
-            return text
-        texts: list[str | None] = [None] * self.size
-        dist.all_gather_object(texts, text)
-        return next((found for found in texts if found is not None), None)
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -90,33 +108,57 @@ def find_place(environment: Mapping[str, str]) -> Place:
     return Place(rank, local_rank, size, _node_size(environment))
 
 
+def find_launcher(environment: Mapping[str, str]) -> tuple[str, str]:
+    """What started this process, and the scheduler's name of the job ("" without one)."""
+    job = environment.get("SLURM_JOB_ID", "")
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
+    if "TORCHELASTIC_RUN_ID" in environment:
+        return "torchrun", job
+    if "CROSS_RANK" in environment:
+        return "deepspeed", job
+    return ("slurm" if "SLURM_STEP_ID" in environment else "local"), job
+
+
 def _node_size(environment: Mapping[str, str]) -> int | None:
     """Processes per node from torchrun's or SLURM's variables; None where nodes differ or nothing is said."""
     said = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_NTASKS_PER_NODE")
     return int(said) if said and said.isdigit() else None
 
 
-def join_world() -> World:
+def join_world(resilience: Resilience | None = None) -> World:
     """Form the process group: NCCL on GPUs, gloo on CPUs. Must come before anything imports deepspeed.
 
     Raises RunError with the ranks that are missing.
     """
+    resilience = resilience or Resilience()
     place = find_place(os.environ)
     device = _device(place.local_rank)
     # DeepSpeed reads these three, whoever started the process.
     os.environ.update(RANK=str(place.rank), LOCAL_RANK=str(place.local_rank), WORLD_SIZE=str(place.size))
     backend = "nccl" if device.type == "cuda" else "gloo"
-    watch = None
-    if place.size == 1:
-        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
-    else:
+    if backend == "nccl":
+        record_flights()
+    store: Store = HashStore()
+    head = "127.0.0.1"
+    if place.size > 1:
         if "MASTER_ADDR" not in os.environ:
             os.environ.update(_slurm_rendezvous(os.environ))
-        store = open_store(os.environ, place.rank)
-        await_everyone(store, place.rank, place.size)
-        watch = Watch(store, os.environ["MASTER_ADDR"], place.rank, place.size)
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
+        head, arrival = os.environ["MASTER_ADDR"], timedelta(seconds=resilience.stall.start)
+        store = open_store(os.environ, place.rank, arrival)
+        await_everyone(store, place.rank, place.size, arrival)
+    watch = Watch(store, head, place.rank, place.size, resilience)
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
     return World(place.rank, place.size, device, watch)
+
+
+def record_flights() -> None:
+    """Have NCCL keep its last collectives and write them to files when one times out; a setting of the user's stays.
+
+    Read the files with `torchfrtrace`. Not tested here: no GPU was at hand.
+    """
+    os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
+    os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
 
 
 def leave_world() -> None:

@@ -1,7 +1,7 @@
 """How the micro-batches of a step go through the model: one after the other, or through a pipeline.
 
-Both give the losses per token where they were computed, and leave the update to a second call: between the two the
-ranks agree on whether the loss is a number.
+Both give the losses per token where they were computed, and leave the update to later calls: in between, the ranks
+look at the loss and at the gradient norm, and agree on whether there is to be one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pretrain.parallel.engine import gradient_norm, summed_gradient
+from pretrain.parallel.engine import summed_gradient
 from pretrain.parallel.mesh import Mesh
+from pretrain.parallel.sensor import Sensor
+from pretrain.parallel.update import make_update
 
 MicroBatch = tuple[Tensor, Tensor, Tensor | None]
 """Inputs [B, T], targets [B, T] with -100 where none, document [B, T] or None."""
@@ -29,6 +31,8 @@ class Runner(Protocol):
     """Whether this rank needs the micro-batches; others are given none."""
     reports: bool
     """Whether the losses of this rank count: the others have none, or another rank's once more."""
+    sensor: Sensor
+    """Knows whether this rank's own gradients were numbers."""
 
     def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
         """Gradients of scale x the sum of `number` micro-batches' losses; the losses per token, where computed."""
@@ -36,8 +40,14 @@ class Runner(Protocol):
     def reduce(self) -> None:
         """Finish the sums of gradients over ranks that are still open."""
 
+    def norm(self) -> float:
+        """The global gradient norm before clipping, after `reduce`; NaN for every norm that is no number."""
+
     def update(self) -> float:
         """Clip and update, after `reduce`; the norm before clipping."""
+
+    def leave_out(self) -> None:
+        """Throw the gradients away after `reduce`: weights and moments stay as they are."""
 
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         """The losses per token of `number` micro-batches, where computed, without gradients."""
@@ -48,11 +58,21 @@ def make_runner(engine: Any, mesh: Mesh) -> Runner:
     return Whole(engine, mesh) if mesh.layout.pipe == 1 else Pipeline(engine, mesh)
 
 
-class Whole:
+class _Engine:
+    """What both have in common."""
+
+    def __init__(self, engine: Any, mesh: Mesh, step: Callable[[], object]) -> None:
+        self.engine, self.mesh = engine, mesh
+        self.sensor = Sensor(engine.module.parameters(), mesh.world.device)
+        update = make_update(engine, mesh, step)
+        self.norm, self.update, self.leave_out = update.norm, update.apply, update.leave_out
+
+
+class Whole(_Engine):
     """All layers on each rank (of a tensor group, together)."""
 
     def __init__(self, engine: Any, mesh: Mesh) -> None:
-        self.engine, self.mesh = engine, mesh
+        super().__init__(engine, mesh, engine.step)
         self.reads, self.reports = True, mesh.is_first_of_tensor
 
     def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
@@ -68,11 +88,6 @@ class Whole:
     def reduce(self) -> None:
         pass  # DeepSpeed reduced in the last backward pass
 
-    def update(self) -> float:
-        norm = gradient_norm(self.engine, self.mesh)
-        self.engine.step()
-        return float(self.engine.get_global_grad_norm()) if norm is None else norm
-
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         self.engine.eval()
         with torch.no_grad():
@@ -81,17 +96,17 @@ class Whole:
         return per_token
 
 
-class Pipeline:
+class Pipeline(_Engine):
     """Stages on each rank; DeepSpeed's schedule decides what each does when."""
 
     def __init__(self, engine: Any, mesh: Mesh) -> None:
         from deepspeed.runtime.pipe.schedule import OptimizerStep, ReduceGrads, ReduceTiedGrads
 
-        self.engine, self.mesh = engine, mesh
+        super().__init__(engine, mesh, lambda: engine._INSTRUCTION_MAP[OptimizerStep](engine))
         self.has_loss = hasattr(engine.module, "head")
         self.reads = self.has_loss or mesh.at.pipe == 0
         self.reports = self.has_loss and mesh.is_first_of_tensor
-        self._reduce, self._update = ReduceGrads, OptimizerStep
+        self._reduce = ReduceGrads
         self._later = (ReduceTiedGrads, ReduceGrads, OptimizerStep)
 
     def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
@@ -105,10 +120,6 @@ class Pipeline:
         for weight, group in self.engine.module.get_tied_weights_and_groups():
             dist.all_reduce(summed_gradient(self.engine, weight), group=group)
         self.engine._INSTRUCTION_MAP[self._reduce](self.engine)
-
-    def update(self) -> float:
-        self.engine._INSTRUCTION_MAP[self._update](self.engine)
-        return float(self.engine.get_global_grad_norm())
 
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         self.engine.module.eval()

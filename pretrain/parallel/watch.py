@@ -1,55 +1,98 @@
-"""Who ended: a line from every rank to rank 0, whose breaking is noticed at once, whatever the rank was doing.
+"""Who ended, fell silent or hangs: a line from every rank to rank 0, kept by a thread whatever the rank is doing.
 
-Collectives notice a dead rank late, when they wait for it, or not at all while groups are being formed; and then they
-name a connection, not a rank. Here the operating system closes a dead process's line, rank 0 tells everyone who it was,
-and a rank that is still stuck some seconds later is ended. Between machines that vanish, TCP keep-alive does the same.
+Collectives notice a dead rank late, when they wait for it, or not at all while groups are being formed; then they name
+a connection, not a rank; and a rank that hangs they never notice. Here every rank says each BEAT in which phase of
+which step it is, rank 0 (watchman.py) tells everyone what is wrong (verdict.py), and who is then still stuck is ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import json
 import os
-import secrets
-import selectors
+import select
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from torch._C._distributed_c10d import Store
 
-from pretrain.parallel.rollcall import name_ranks
+from pretrain.config.resilience import Resilience
+from pretrain.parallel.verdict import DONE, limit_of
+from pretrain.parallel.watchman import BEAT, SETTLE, Watchman
+from pretrain.resilience.stragglers import Pace
 
-SETTLE = 1.0
-"""Seconds rank 0 collects what others saw before it tells who ended: the cause may be heard after its effects."""
 GRACE = 10.0
-"""Seconds a rank has to end by itself after it was told."""
-DONE = "done"
+"""Seconds a rank has to end by itself after it was told that another one did."""
+WAITING = ("/torch/distributed/", "/deepspeed/comm/")
+"""Code in which a rank waits for other ranks."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a rank is."""
+
+    phase: str
+    step: int
+    since: float
+    """Its own monotonic clock, in seconds."""
 
 
 class Watch:
-    """This rank's line. `end` is called when the rank is stuck after another one ended."""
+    """This rank's line. `end` is called with the verdict when the rank is stuck after it was told."""
 
-    def __init__(self, store: Store, host: str, rank: int, size: int, end: Callable[[str], None] | None = None) -> None:
-        if rank == 0:
-            self._server = Server(size)  # kept: its lines break with it
-            store.set("watch", f"{self._server.port} {self._server.token}")
+    def __init__(
+        self,
+        store: Store,
+        host: str,
+        rank: int,
+        size: int,
+        config: Resilience | None = None,
+        end: Callable[[str], None] | None = None,
+    ) -> None:
+        config = config or Resilience()
+        self.watchman = Watchman(size, config.stall, Pace(config.stragglers)) if rank == 0 else None
+        """Rank 0's only: its lines break with it."""
+        if self.watchman:
+            store.set("watch", f"{self.watchman.port} {self.watchman.token}")
+        self.end = end or leave
+        self.stacks: Path | None = None
+        """Where the stacks of all threads are written before this rank is ended; None: to stderr."""
+        self.started = False
+        """Whether the first step is done: connections were made, kernels compiled."""
+        self._limits, self._at = config.stall, Position("start", 0, time.monotonic())
+        self._closed, self._told, self._sending = False, threading.Event(), threading.Lock()
+        self._verdict = f"rank 0 of {size} on {host} ended without a word (killed, or out of memory)"
+        self._silence = f"rank 0 of {size} on {host} said nothing for {config.stall.silence:g} s (frozen, or gone)"
         port, token = store.get("watch").decode().split()
         self._line = socket.create_connection((host, int(port)), timeout=60)
-        self._line.settimeout(None)
-        keep_alive(self._line)
-        self._end, self._closed, self._told = end or _exit, False, threading.Event()
-        self._serves = rank == 0
-        self._verdict = f"rank 0 of {size} ended without a word (killed, or out of memory)"
-        self._say(f"{token} {rank}")
+        self._say({"token": token, "rank": rank, "host": host_name()})
         self._listener = threading.Thread(target=self._listen, name="watch", daemon=True)
         self._listener.start()
 
+    def at(self, phase: str, step: int | None = None) -> None:
+        """This rank enters a phase (of the step it is in, where none is given).
+
+        Costs no message: the thread tells it with its next sign of life. A rank stuck in code that lets no other thread
+        run is ended by a timer outside Python. Until `started` every phase is "start": first steps are slow.
+        """
+        step = self._at.step if step is None else step
+        self._at = Position(phase, step, time.monotonic()) if self.started else replace(self._at, step=step)
+
+    def computed(self, window: int, seconds: float) -> None:
+        """How long this rank computed in one window of steps."""
+        self._say({"window": window, "compute": seconds})
+
     def tell(self, error: BaseException) -> None:
         """Say what ended this rank; the others are told. It stays watched until it has ended."""
-        self._say(f"{type(error).__name__}: {error}")
+        self._say({"end": f"{type(error).__name__}: {error}"[:1000]})
 
     def explain(self, error: BaseException) -> str:
         """What ended the run, after this rank met `error`."""
@@ -60,104 +103,107 @@ class Watch:
     def close(self) -> None:
         """This rank ends as it should; with rank 0 the watch is over for all."""
         self._closed = True
-        self._say(DONE)
-        if self._serves and not self._told.is_set():
+        faulthandler.cancel_dump_traceback_later()
+        self._say({"end": DONE})
+        if self.watchman and not self._told.is_set():
             self._listener.join(GRACE)  # until the others have been told
         self._line.close()
 
-    def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # rank 0 is gone: the listener notices
-            self._line.sendall(text.replace("\n", " ")[:1000].encode() + b"\n")
+    def _say(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError), self._sending:  # rank 0 is gone: the listener notices
+            self._line.sendall(json.dumps(message).encode() + b"\n")
 
     def _listen(self) -> None:
-        heard = b""
-        with contextlib.suppress(OSError):
-            while not heard.endswith(b"\n") and (more := self._line.recv(4096)):
-                heard += more
-        if heard.endswith(b"\n"):
-            self._verdict = heard.decode().strip()
+        """Tell where this rank is and hear what rank 0 says, until the verdict, a cut or silence."""
+        heard, beat, rest, hang = time.monotonic(), 0.0, b"", False
+        poll = select.poll()
+        poll.register(self._line, select.POLLIN)
+        while True:
+            now = time.monotonic()
+            if now - beat >= BEAT:
+                beat, at = now, self._at
+                self._say({"phase": at.phase, "step": at.step, "seconds": now - at.since})
+                self._arm(at)
+            try:
+                data = self._line.recv(4096) if poll.poll(BEAT / 4 * 1000) else None
+            except (OSError, ValueError):
+                break  # cut, or closed by this rank
+            if data == b"":
+                break
+            if data is None:
+                if now - heard > self._limits.silence:
+                    self._verdict, hang = self._silence, True
+                    break
+                continue
+            heard = now
+            *messages, rest = (rest + data).split(b"\n")
+            verdicts = [told for told in map(self._answer, map(json.loads, messages)) if told]
+            if verdicts:
+                self._verdict, hang = verdicts[0]
+                break
+        self._obey(hang)
+
+    def _answer(self, message: dict[str, Any]) -> tuple[str, bool] | None:
+        """(verdict, whether this rank would not notice by itself); a question is answered."""
+        if "ask" in message:
+            self._say(where_it_stands())
+        return (message["verdict"], message["hang"]) if "verdict" in message else None
+
+    def _obey(self, hang: bool) -> None:
+        """After the verdict: give this rank the time to end by itself where it can, then end it."""
         if self._closed or self._verdict == DONE:
             return
         self._told.set()
-        time.sleep(GRACE)
+        time.sleep(1.0 if hang else GRACE)
         if not self._closed:
-            self._end(self._verdict)
+            self._write_stacks()
+            self.end(self._verdict)
+
+    def _arm(self, at: Position) -> None:
+        """Set the timer for the case that no Python thread runs any more: stacks to stderr, then an end."""
+        if at.phase != "end" and not self._closed:
+            left = limit_of(at.phase, self._limits) - (time.monotonic() - at.since)
+            with contextlib.suppress(RuntimeError, ValueError, OSError):  # stderr may not be a file
+                faulthandler.dump_traceback_later(max(left, BEAT) + 3 * GRACE, exit=True)
+
+    def _write_stacks(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if self.stacks is None:
+                faulthandler.dump_traceback(all_threads=True)
+                return
+            self.stacks.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.stacks, "w") as file:
+                file.write(f"{self._verdict}\n\n")
+                file.flush()
+                faulthandler.dump_traceback(file, all_threads=True)
 
 
-def _exit(verdict: str) -> None:
+def leave(verdict: str) -> None:
+    """End this process at once: its main thread is stuck."""
     print(f"pretrain: {verdict}; this rank was waiting for it and is ended", file=sys.stderr, flush=True)
     os._exit(1)
 
 
-def keep_alive(line: socket.socket) -> None:
-    """A machine that vanished is noticed after two minutes of silence."""
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 20)
-    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+def host_name() -> str:
+    """This machine as the scheduler calls it."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
-class Server:
-    """On rank 0: the ends of all lines, heard by one thread. Who does not begin with the token is not heard."""
-
-    def __init__(self, size: int) -> None:
-        self.size, self.token = size, secrets.token_hex(8)
-        self._server = socket.create_server(("", 0), backlog=size)
-        self.port: int = self._server.getsockname()[1]
-        self._lines: dict[socket.socket, bytes] = {}
-        self._ended: list[Ended] = []
-        threading.Thread(target=self._serve, name="watch server", daemon=True).start()
-
-    def _serve(self) -> None:
-        """Wait for the first failure, give the others time to speak, tell everyone. Or until rank 0 is done."""
-        until: float | None = None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._server, selectors.EVENT_READ)
-            while until is None or time.monotonic() < until:
-                for key, _ in selector.select(timeout=None if until is None else 0.05):
-                    if key.fileobj is self._server:
-                        line, _address = self._server.accept()
-                        keep_alive(line)
-                        self._lines[line] = b""
-                        selector.register(line, selectors.EVENT_READ)
-                    elif self._has_ended(line := cast(socket.socket, key.fileobj)):
-                        selector.unregister(line)
-                if until is None and any(words != DONE for _, words in self._ended):
-                    until = time.monotonic() + SETTLE
-                elif until is None and (0, DONE) in self._ended:
-                    until = time.monotonic()
-        told = verdict(self._ended, self.size)
-        for line in self._lines:
-            with contextlib.suppress(OSError):
-                line.sendall(told.encode() + b"\n")
-
-    def _has_ended(self, line: socket.socket) -> bool:
-        """Take in what came on a line; whether it is cut. Its rank's first words, or the cut, are how it ended."""
-        try:
-            data = line.recv(65536)
-        except OSError:
-            data = b""
-        self._lines[line] = said = (self._lines[line] + data)[:4096]
-        first, *rest = said.decode(errors="replace").split("\n")
-        token, _, rank = first.partition(" ")
-        if token == self.token and rank.isdigit() and int(rank) not in [ended for ended, _ in self._ended]:
-            if len(rest) > 1:  # the last piece is not a whole line yet
-                self._ended.append((int(rank), rest[0]))
-            elif not data:
-                self._ended.append((int(rank), CUT))
-        return not data
+def where_it_stands() -> dict[str, Any]:
+    """The line of the main thread, and whether any thread of this rank waits for other ranks."""
+    frames = sys._current_frames()
+    main = frames.get(threading.main_thread().ident or 0)
+    waits = any(name in path for frame in frames.values() for path in _files(frame) for name in WAITING)
+    return {"where": _line(main) if main else "", "waits": waits}
 
 
-Ended = tuple[int, str]
-"""A rank and its last words, in the order in which they were heard."""
-CUT = "cut"
-"""What stands for the words of a rank that said nothing."""
+def _files(frame: FrameType | None) -> list[str]:
+    files = []
+    while frame:
+        files.append(frame.f_code.co_filename)
+        frame = frame.f_back
+    return files
 
 
-def verdict(ended: list[Ended], size: int) -> str:
-    """Ranks whose lines were cut; else the first that said what failed; DONE where nothing did."""
-    failed = [(rank, words) for rank, words in ended if words != DONE]
-    cut = sorted(rank for rank, words in failed if words == CUT)
-    if cut:
-        return f"{name_ranks(cut)} of {size} ended without a word (killed, or out of memory)"
-    return f"rank {failed[0][0]} of {size} failed first: {failed[0][1]}" if failed else DONE
+def _line(frame: FrameType) -> str:
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"

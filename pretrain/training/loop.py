@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,53 +17,82 @@ from pretrain.data.loader import Loader
 from pretrain.data.order import extend_hash
 from pretrain.monitoring.metrics import Metrics
 from pretrain.monitoring.throughput import Meter, peak_memory_bytes
+from pretrain.resilience.attempts import Outcome
 from pretrain.resilience.signals import StopFlag
+from pretrain.resilience.spikes import History
+from pretrain.training.pace import PaceKeeper
+from pretrain.training.record import Record
 from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
+from pretrain.training.spikes import RollBack, describe, make_judge, told
 from pretrain.training.step import DivergedError, StepResult, train_step
 from pretrain.training.validation import scores, validate
 
 
-def train_until_done(
-    session: Session, state: TrainState, metrics: Metrics, checkpoints: Path, extra: Extra, stop: StopFlag
-) -> TrainState:
-    """Train from `state` to the last step, or to the step after a signal. Returns the state reached, which is saved.
+@dataclass(frozen=True)
+class Ended:
+    """Where training ended, and why."""
 
-    Raises DivergedError when the loss is no longer finite, SaveError when the last checkpoint cannot be written.
+    state: TrainState
+    """The state reached, which is saved."""
+    outcome: Outcome
+    """finished; saved: there is more to do; stopped: so a person wished."""
+    reason: str = ""
+
+
+def train_until_done(
+    session: Session,
+    state: TrainState,
+    metrics: Metrics,
+    checkpoints: Path,
+    extra: Extra,
+    stop: StopFlag,
+    record: Record,
+) -> Ended:
+    """Train from `state` to the last step, or to the step after a request to stop, and save.
+
+    Raises DivergedError when a spike or a loss that is no number stops the run, RollBack when it asks for an earlier
+    checkpoint, SaveError when the last checkpoint cannot be written.
     """
     run, world = session.run, session.world
-    meter = Meter(run, world.size, world.device)
+    meter, pace = Meter(run, world.size, world.device), PaceKeeper(session)
     steps = range(state.step, session.total_steps)
     validate_clock, save_clock = Clock(run.train.validate_every), Clock(run.checkpoint.every)
     with _loader(session, steps) as loader, _saver(session, metrics, checkpoints, extra) as saver:
         for step in steps:
             started = time.perf_counter()
-            rung = (validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer))
-            votes = [stop.name is not None, *rung, saver.busy]
-            try:
-                result = _step(session, step, loader, votes, checkpoints)
-            except DivergedError:
-                saver.finish(tolerant=True)  # every rank raises it, and what is being written is from before it
-                raise
-            before, state = state, advance(session, state)
-            stopping, validate_now, save_now, writing = result.votes
-            last = step == steps[-1]
-            if state.step % run.monitoring.log_every == 0 or last:
+            world.at("data", step + 1)
+            asked = stop.look()
+            clocks = [validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
+            votes = [asked is not None and asked.then == then for then in ("end", "requeue")] + [*clocks, saver.busy]
+            result = _step(session, state, loader, votes, checkpoints)
+            world.started()
+            before, state = state, advance(session, state, result.verdict.history)
+            end, requeue, validate_now, save_now, writing = result.votes
+            stopping, last, record.step = end or requeue, step == steps[-1], state.step
+            for message in told(session, state, result):
+                metrics.event(state.step, state.tokens, message)
+            if (state.step % run.monitoring.log_every == 0 or last) and math.isfinite(result.losses.mean):
                 metrics.write("train", train_row(session, state, result, meter, time.perf_counter() - started))
+            for message in pace.after(state.step):
+                metrics.event(state.step, state.tokens, message)
             if validate_clock.due(before, state) or validate_now or last:
+                world.at("validation")
                 metrics.write("validation", validation_row(session, state))
                 validate_clock.restart()
             if stopping and not last:
-                metrics.event(state.step, state.tokens, f"{stop.name or 'signal on another rank'}: saving and ending")
+                reason = asked.why if asked else "a signal to another rank"
+                metrics.event(state.step, state.tokens, f"{reason}: saving and ending")
             if save_clock.due(before, state) or save_now or stopping or last:
+                world.at("checkpoint")
                 metrics.flush()
                 saver.save(state, last=stopping or last)
                 save_clock.restart()
             elif not writing:
                 saver.settle()
-            if stopping:
-                break
-    return state
+            if stopping and not last:
+                return Ended(state, "stopped" if end else "saved", reason)
+    return Ended(state, "finished")
 
 
 def _loader(session: Session, steps: range) -> Loader:
@@ -75,8 +105,8 @@ def _loader(session: Session, steps: range) -> Loader:
     )  # fmt: skip
 
 
-def advance(session: Session, state: TrainState) -> TrainState:
-    """The state after the step that follows `state`."""
+def advance(session: Session, state: TrainState, history: History) -> TrainState:
+    """The state after the step that follows `state`; `history` is what judging the one after it depends on."""
     plan = session.plan
     samples = sum(plan.batch(state.step))
     return replace(
@@ -85,6 +115,7 @@ def advance(session: Session, state: TrainState) -> TrainState:
         samples=samples,
         tokens=samples * plan.sequence_length,
         order_hash=extend_hash(state.order_hash, session.order.step(state.step)),
+        spikes=history.plain(),
     )
 
 
@@ -103,6 +134,7 @@ def train_row(
         "loss": losses.mean,
         **{f"loss/{name}": loss for name, loss in losses.per_source(names).items()},
         "grad_norm": result.grad_norm,
+        **({} if result.verdict.updates else {"left_out": 1}),
         "learning_rate": learning_rate(session.run, state.tokens),
         "batch_tokens": tokens,
         **{f"batch_tokens/{name}": count for name, count in zip(names, losses.tokens, strict=True) if count},
@@ -152,27 +184,32 @@ class Clock:
         self._started = time.monotonic()
 
 
-def _step(session: Session, step: int, loader: Loader, votes: list[bool], checkpoints: Path) -> StepResult:
+def _step(session: Session, state: TrainState, loader: Loader, votes: list[bool], checkpoints: Path) -> StepResult:
+    step = state.step
     rate = learning_rate(session.run, session.plan.tokens_before(step + 1))
-    try:
-        return train_step(
-            session.runner,
-            loader,
-            session.micro_batches(step),
-            session.targets(step),
-            len(session.corpus.sources),
-            session.mesh,
-            rate,
-            votes,
-        )
-    except DivergedError as error:
-        first, size = session.plan.batch(step)
-        start, end = session.plan.order_index(np.array([first, first + size - 1])).tolist()
-        raise DivergedError(
-            f"{error} at step {step + 1} (samples {start} to {end} of the order, learning rate {rate:.3g}). "
-            f"The checkpoints in {checkpoints} are from before; should the newest end the same way, move it away "
-            f"to go on from an earlier one. Lower optimizer.learning_rate, or leave these samples out with data.skip"
-        ) from None
+    result = train_step(
+        session.runner,
+        loader,
+        session.micro_batches(step),
+        session.targets(step),
+        len(session.corpus.sources),
+        session.mesh,
+        rate,
+        votes,
+        make_judge(session, state),
+    )
+    verdict = result.verdict
+    if verdict.finding is None or verdict.action in ("record", "skip"):
+        return result
+    message = describe(session, step, result)
+    if verdict.action == "rollback":
+        raise RollBack(step, verdict.finding, message)
+    raise DivergedError(
+        f"{message}. {verdict.note + '. ' if verdict.note else ''}The learning rate is {rate:.3g}. "
+        f"The checkpoints in {checkpoints} are from before; should the newest end the same way, move it away "
+        f"to go on from an earlier one. Lower optimizer.learning_rate, leave these samples out with data.skip, or let "
+        f"the run do so: resilience.spikes.{'spike' if verdict.finding.is_number else 'nan'}: rollback"
+    )
 
 
 def _saver(session: Session, metrics: Metrics, directory: Path, extra: Extra) -> Saver:
@@ -187,4 +224,5 @@ def _saver(session: Session, metrics: Metrics, directory: Path, extra: Extra) ->
         else:
             metrics.write("checkpoint", saved.row())
 
-    return Saver(session.engine, directory, session.run.checkpoint, session.world, extra, report, say)
+    agreed = (DivergedError, RollBack)  # what is being written is from before them, and whole
+    return Saver(session.engine, directory, session.run.checkpoint, session.world, extra, report, say, agreed)

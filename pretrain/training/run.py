@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pretrain.checkpoint.load import find_whole, resume
 from pretrain.checkpoint.rank import Extra
 from pretrain.checkpoint.state import TrainState, layout_words
 from pretrain.config.deepspeed import deepspeed_config
@@ -20,31 +20,56 @@ from pretrain.monitoring.metrics import Metrics
 from pretrain.monitoring.sinks import make_sinks
 from pretrain.parallel.process import World
 from pretrain.resilience.signals import StopFlag
+from pretrain.resilience.stop import clear_stop
 from pretrain.shards.manifest import Manifest
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
+from pretrain.training.health import check_health
 from pretrain.training.loop import train_until_done
-from pretrain.training.setup import Session, code_directory, first_state, open_session, saved_layout
+from pretrain.training.record import Record
+from pretrain.training.resume import go_on
+from pretrain.training.rollback import roll_back
+from pretrain.training.setup import Session, code_directory, open_session, saved_layout
+from pretrain.training.spikes import RollBack
+
+EXIT = {"finished": 0, "stopped": 0, "saved": os.EX_TEMPFAIL}
+"""The exit code of every rank. 75: saved, and there is more to do; start it again."""
 
 
-def run_training(run: Run, manifest: Manifest, world: World) -> None:
-    """Train, or go on from the newest whole checkpoint, or say that the run is finished."""
+def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> int:
+    """Train, or go on from the newest whole checkpoint, or say that the run is finished. Returns the exit code."""
     directory = RunDirectory(run)
-    with hold(directory, world), StopFlag() as stop:
-        session = open_session(run, manifest, world)
-        state, messages = _resume(session, directory)
+    with hold(directory, world), StopFlag(directory.path if world.is_writer else None) as stop:
+        record.open(directory.path)
+        healthy = check_health(world, directory.path, run.resilience.health)
+        session, state, messages = go_on(open_session(run, manifest, world), directory)
+        messages = healthy + messages
         if state.step >= session.total_steps:
             _say(world, *messages, f"{run.name} is finished: {state.step:,} steps, {state.tokens:,} tokens")
-            return
+            return EXIT["finished"]
+        record.begin(state.step)
         metrics = Metrics()
         try:
             _prepare_writer(session, directory, state, messages, metrics)
-            state = train_until_done(session, state, metrics, directory.checkpoints, _extra(run, manifest), stop)
+            while True:
+                try:
+                    extra = _extra(run, manifest)
+                    ended = train_until_done(session, state, metrics, directory.checkpoints, extra, stop, record)
+                    break
+                except RollBack as wanted:
+                    world.at("checkpoint")
+                    session, state = roll_back(session, directory, wanted, metrics)
         finally:
+            world.at("end")
             metrics.close()
-    if world.is_writer and state.step == session.total_steps:
+        record.ended(ended.outcome, ended.reason)
+        if world.is_writer:
+            clear_stop(directory.path)
+    state = ended.state
+    if world.is_writer and ended.outcome == "finished":
         _say(world, *closing_table(read_rows(directory.path / "metrics.jsonl")))
     _say(world, f"{run.name}: {state.step:,} steps, {state.tokens:,} tokens; all of it is in {directory.path}")
+    return EXIT[ended.outcome]
 
 
 @contextlib.contextmanager
@@ -62,17 +87,6 @@ def hold(directory: RunDirectory, world: World) -> Iterator[None]:
             fix = "wait for the run in it or stop it, or set `directory:` or another `name:`"
             raise ConfigError.of("directory", str(directory.path), rule, fix)
         yield
-
-
-def _resume(session: Session, directory: RunDirectory) -> tuple[TrainState, list[str]]:
-    """The state to start from, and what to tell about it."""
-    messages: list[str] = []
-    fresh = first_state(session, directory.run_id())
-    checkpoint = find_whole(directory.checkpoints, session.world, messages.append)
-    if checkpoint is None:
-        return fresh, messages
-    state = resume(session.engine, checkpoint, fresh, session.run.model, session.mesh, messages.append)
-    return state, [*messages, f"going on from {checkpoint}"]
 
 
 def _prepare_writer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from pretrain.config.errors import RunError
 from pretrain.data.batch import Batch
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.runner import MicroBatch, Runner
+from pretrain.resilience.spikes import Finding, History, Verdict
 from pretrain.training.optimizer import set_learning_rate
 
 
@@ -46,11 +47,42 @@ class StepResult:
 
     losses: SourceLoss
     grad_norm: float
-    """Before clipping."""
+    """Before clipping; NaN for every norm that is no number."""
     data_seconds: float
     """Waited for the loader."""
     votes: list[bool]
     """For each vote of this rank, whether any rank voted so."""
+    verdict: Verdict
+    """Whether something is wrong with the step, and what was done."""
+    clues: Clues | None = None
+    """Where the loss or the gradient is no number, what this rank knows of it."""
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What one rank saw before anything was summed over ranks."""
+
+    samples: list[tuple[int, int]]
+    """(micro-batch, row in it) of this rank's samples whose own loss is no number."""
+    micro_batches: int
+    rows: int
+    """Samples whose loss this rank computed."""
+    weights: list[str]
+    """Parameters on this rank that are not finite."""
+    gradient: bool
+    """Whether this rank's own gradient was no number."""
+
+
+Judge = Callable[[float, float], Verdict]
+"""What to do about a step with this loss (nats) and gradient norm; the same on every rank."""
+
+
+def numbers_only(loss: float, norm: float) -> Verdict:
+    """A Judge. Raises DivergedError when the loss or the gradient norm is no number."""
+    for finding in (Finding("loss", loss), Finding("grad_norm", norm)):
+        if not math.isfinite(finding.value):
+            raise DivergedError(str(finding))
+    return Verdict(History())
 
 
 def to_device(batch: Batch, device: torch.device) -> MicroBatch:
@@ -70,17 +102,19 @@ def train_step(
     mesh: Mesh,
     rate: float,
     votes: list[bool],
+    judge: Judge = numbers_only,
 ) -> StepResult:
-    """Run the next `micro_batches` of this rank and update the weights with learning rate `rate`.
+    """Run the next `micro_batches` of this rank and update the weights with learning rate `rate`, if `judge` lets it.
 
     `targets` is the number of target tokens in the global batch; None: the ranks count them. `votes` travel with the
     loss: what ranks agree on at each step costs no message of its own.
 
-    Raises DivergedError on every rank alike, before the update when the loss is not finite.
+    Raises what `judge` raises, on every rank alike and before the update.
     """
     started = time.perf_counter()
     mine = [next(batches) for _ in range(micro_batches)] if runner.reads else []
     data_seconds = time.perf_counter() - started
+    mesh.world.at("step")
     targets = targets or _count_targets(mine, mesh)
     fed = [to_device(batch, mesh.world.device) for batch in mine]
     per_token = runner.accumulate(fed, micro_batches, 1 / targets)
@@ -90,14 +124,49 @@ def train_step(
             add_losses(sums, losses, batch)
     agreed = mesh.world.sum(torch.cat([sums, sums.new_tensor(votes)]))
     result = source_loss(agreed[: 2 * sources])
-    if not math.isfinite(result.mean):
-        raise DivergedError(f"the loss is {result.mean}")
     runner.reduce()
-    set_learning_rate(runner.engine.optimizer, rate)
-    norm = runner.update()
-    if not math.isfinite(norm):
-        raise DivergedError(f"the gradient norm is {norm}")
-    return StepResult(result, norm, data_seconds, [bool(vote) for vote in agreed[2 * sources :] > 0])
+    norm = agreed_norm(runner, mesh)
+    verdict = judge(result.mean, norm)
+    if verdict.updates:
+        set_learning_rate(runner.engine.optimizer, rate)
+        runner.update()
+    else:
+        runner.leave_out()
+    clues = None
+    if verdict.finding and not verdict.finding.is_number:
+        clues = _clues(runner, fed, per_token, micro_batches, mesh)
+    return StepResult(result, norm, data_seconds, [bool(v) for v in agreed[2 * sources :] > 0], verdict, clues)
+
+
+def agreed_norm(runner: Runner, mesh: Mesh) -> float:
+    """Rank 0's gradient norm on every rank: a last bit that differed would let ranks decide differently, and hang."""
+    norm = runner.norm()
+    mine = norm if mesh.world.is_writer else 0.0
+    return mesh.world.sum(torch.tensor(mine, dtype=torch.float64, device=mesh.world.device)).item()
+
+
+def _clues(runner: Runner, fed: list[MicroBatch], per_token: list[torch.Tensor], number: int, mesh: Mesh) -> Clues:
+    """What this rank saw of a loss or gradient that is no number. All ranks call it together, no update was made.
+
+    When no rank's watched gradients tell, the passes are run once more with all gradients watched.
+    """
+    bad = [
+        (index, row)
+        for index, losses in enumerate(per_token)
+        for row in (~torch.isfinite(losses).all(dim=1)).nonzero().flatten().tolist()
+    ]
+    named = runner.engine.module.named_parameters()
+    held = ((name, getattr(p, "ds_tensor", p)) for name, p in named)  # ZeRO 3: this rank's piece
+    weights = [name for name, value in held if not bool(torch.isfinite(value).all())]
+    gradient = runner.sensor.take()
+    known = torch.tensor(float(gradient or bool(bad) or bool(weights)), device=mesh.world.device)
+    if not mesh.world.sum(known).item():
+        with runner.sensor.everything():
+            runner.accumulate(fed, number, 1.0)
+        runner.reduce()
+        runner.leave_out()
+        gradient = runner.sensor.take()
+    return Clues(bad, number, sum(len(losses) for losses in per_token), weights, gradient)
 
 
 def add_losses(sums: torch.Tensor, per_token: torch.Tensor, batch: Batch) -> None:

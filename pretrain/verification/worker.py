@@ -60,7 +60,7 @@ class Watched:
     def __init__(self, runner: Runner, model: Model, mesh: Mesh) -> None:
         self._runner, self._model, self._mesh = runner, model, mesh
         self.engine: Any = runner.engine
-        self.reads, self.reports = runner.reads, runner.reports
+        self.reads, self.reports, self.sensor = runner.reads, runner.reports, runner.sensor
         self.gradients: dict[str, Tensor] = {}
 
     def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
@@ -71,8 +71,14 @@ class Watched:
         if not self.gradients:
             self.gradients = whole_gradients(self.engine, self._model, self._mesh)
 
+    def norm(self) -> float:
+        return self._runner.norm()
+
     def update(self) -> float:
         return self._runner.update()
+
+    def leave_out(self) -> None:
+        self._runner.leave_out()
 
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         return self._runner.evaluate(batches, number)

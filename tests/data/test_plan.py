@@ -97,3 +97,23 @@ def test_fingerprint_changes_with_anything_that_changes_a_batch() -> None:
     assert len({plan_of(**change).fingerprint() for change in changes}) == len(changes)
     assert plan_of(batch={"micro_batch_size": 8}).fingerprint() == plan_of().fingerprint()
     assert plan_of(data={"mixture": {"web": 3, "wiki": 1}}).fingerprint() == plan_of().fingerprint()
+
+
+def test_windows_that_overlap_become_one() -> None:
+    plan = plan_of(data={"skip": [{"first_sample": 20, "samples": 5}]})
+    assert plan.without([Window(40, 2), Window(22, 10), Window(60, 1)]).skipped == (
+        Window(20, 12),
+        Window(40, 2),
+        Window(60, 1),
+    )
+    assert plan.without([Window(10, 30)]).skipped == (Window(10, 30),)
+    assert plan.without([Window(25, 5)]).skipped == (Window(20, 5), Window(25, 5)), "side by side is not overlapping"
+    assert plan.without([]) == plan
+
+
+def test_the_window_of_steps_holds_what_is_left_out_inside() -> None:
+    plan = plan_of(data={"skip": [{"first_sample": 40, "samples": 8}]})  # batches of 32
+    assert plan.window(range(0, 1)) == Window(0, 32)
+    assert plan.window(range(1, 2)) == Window(32, 40)
+    assert plan.window(range(2, 4)) == Window(72, 64)
+    assert plan.without([plan.window(range(1, 3))]).skipped == (Window(32, 72),)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
+import socket
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 from pretrain.checkpoint.files import list_checkpoints
 from pretrain.checkpoint.state import read_state
 from pretrain.monitoring.jsonl import read_rows
+from pretrain.resilience.attempts import read_attempts
+from pretrain.resilience.stop import Then, request_stop
 from tests.example import small_run
 from tests.processes import finish, kill, start, told, train_processes, train_rows
 
@@ -78,22 +82,50 @@ def test_kill_minus_nine_at_random_moments(corpus: Path, tmp_path: Path, process
     assert states[0].order_hash == states[1].order_hash
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_ends(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
-    """Sent to one of two ranks: both stop after the same step."""
+@pytest.mark.parametrize(
+    ("number", "code", "outcome"),
+    [(signal.SIGTERM, 75, "saved"), (signal.SIGUSR1, 75, "saved"), (signal.SIGINT, 0, "stopped")],
+)
+def test_a_signal_saves_and_ends(corpus: Path, tmp_path: Path, number: signal.Signals, code: int, outcome: str) -> None:
+    """Sent to one of two ranks: both stop after the same step, with a code that says whether there is more to do."""
     run = small_run(corpus, tmp_path, train={"tokens": 20_000 * 4 * 16})
     children = start(run, 2)
     wait_for_steps(run, 5, children)
     assert children[1].pid is not None
-    import os
-
     os.kill(children[1].pid, number)
-    assert finish(children) == [0, 0]
+    assert finish(children) == [code, code]
     rows = list(read_rows(tmp_path / "metrics.jsonl"))
     last = train_rows(rows, "step")[-1]
     assert 5 <= last < 20_000
     assert newest_step(run) == last
-    assert "saving and ending" in told(run)
+    assert "a signal to another rank: saving and ending" in told(run)
+    (attempt,) = read_attempts(tmp_path)
+    assert (attempt.outcome, attempt.last_step, attempt.first_step, attempt.processes) == (outcome, last, 0, 2)
+
+
+@pytest.mark.parametrize(("then", "code"), [("end", 0), ("requeue", 75)])
+def test_a_request_in_the_run_directory_saves_and_ends(corpus: Path, tmp_path: Path, then: Then, code: int) -> None:
+    run = small_run(corpus, tmp_path, train={"tokens": 20_000 * 4 * 16})
+    children = start(run, 2)
+    wait_for_steps(run, 5, children)
+    request_stop(tmp_path, "the queue wants its nodes back", then)
+    assert finish(children) == [code, code]
+    assert "the queue wants its nodes back: saving and ending" in told(run)
+    assert newest_step(run) == read_attempts(tmp_path)[0].last_step
+    assert not (tmp_path / "stop").exists()
+
+
+def test_attempts_tell_the_life_of_a_run(corpus: Path, tmp_path: Path) -> None:
+    run = small_run(corpus, tmp_path, train={"tokens": 20_000 * 4 * 16}, checkpoint={"every": "5 steps"})
+    children = start(run, 1)
+    wait_for_steps(run, 7, children)
+    kill(children)
+    step = newest_step(run)
+    assert finish(start(run, 1, [f"train.tokens={(step + 3) * 64}"])) == [0]
+    first, second = read_attempts(tmp_path)
+    assert (first.outcome, first.first_step, first.last_step) == (None, 0, None)
+    assert (second.outcome, second.first_step, second.last_step) == ("finished", step, step + 3)
+    assert second.hosts == (socket.gethostname(),) and second.launcher == "local"
 
 
 def test_a_finished_run_does_not_start_again(corpus: Path, tmp_path: Path) -> None:
@@ -168,3 +200,15 @@ def test_a_directory_in_use_is_refused(corpus: Path, tmp_path: Path) -> None:
     kill(first)
     assert codes == [2]
     assert "is in use by a running train" in told(run)
+
+
+def test_what_changed_once_may_be_restarted_again(corpus: Path, tmp_path: Path) -> None:
+    """Checkpoints tell the layout and the plan they were written with, not those that the run began with."""
+    run = small_run(corpus, tmp_path, schedule={"name": "constant"}, model={"dropout": 0.0})
+    train_processes(run, 1)
+    changed = ["parallel.zero=3", "data.skip=[{first_sample: 84, samples: 6}]"]
+    train_processes(run, 2, ["train.tokens=1600", *changed])
+    rows = train_processes(run, 2, ["train.tokens=1920", *changed])
+    assert train_rows(rows, "first_sample")[18:] == [72, 76, 80, *range(90, 126, 4)]
+    again = [row["message"] for row in rows if row["kind"] == "event" and row["step"] == 25]
+    assert any("going on from" in message for message in again) and not any("is read as" in m for m in again)

@@ -1,0 +1,207 @@
+"""Starts a run, sees that it ends well, and starts it again when there is more to do:
+
+    python -m launch.supervise RUNDIR [options] -- COMMAND...
+
+The one thing that every rendered script runs. It passes signals on as a `stop` request, ends a command whose ranks hang
+or died unnoticed, records how each attempt ended, and then goes by what `decide` says. In COMMAND `{attempt}` and
+`{port}` stand for the attempt's number and for a port that belongs to it. Needs nothing but Python itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from launch import slurm
+from launch.again import start_again, wait_for_the_end
+from launch.attempt import Ended, Settings, Signals, run_attempt
+from launch.logs import last_words, launcher_log, tail
+from launch.record import HeldError, held, read_json, read_launch
+from launch.report import crash_report
+from pretrain.resilience.attempts import Attempt, Decision, Outcome, decide, end, give_up, next_attempt, read_attempts
+from pretrain.resilience.stop import clear_stop, read_stop
+
+HANDOVER = 60.0
+"""Seconds to wait for the supervisor of an earlier start of the same job."""
+
+
+def supervise(settings: Settings, signals: Signals) -> int:
+    """Attempts until there is nothing more to do here. The exit code: 0 unless a person is needed."""
+    directory, number = settings.directory, 0
+    if settings.node == 0:
+        close_lost(directory)
+        if (code := over_already(settings)) is not None:
+            return code
+    clear_stop(directory)
+    while True:
+        number = number + 1 if number else next_attempt(directory)
+        before = read_stop(directory)
+        if before and before.then == "end":
+            return _say(0, f"asked to end before attempt {number}: {before.why}")
+        ended = run_attempt(settings, number, signals)
+        attempt = _closed(settings, number, ended)
+        decision = decide(read_attempts(directory), settings.limit, settings.same_failure)
+        _say(0, f"attempt {number} ended, {attempt.outcome}: {attempt.reason}")
+        if decision.action == "done":
+            return 0
+        if decision.action == "give up":
+            return _give_up(settings, number, decision)
+        if signals.wish_to_end or _asked_to_end(directory):
+            return _say(int(attempt.outcome != "saved"), "not started again: asked to end")
+        if settings.slurm:
+            return _hand_on(settings, decision, bool(attempt.bad_hosts))
+        clear_stop(directory)
+        _rest(settings, attempt, signals)
+
+
+def close_lost(directory: Path) -> None:
+    """Record the end of an attempt whose supervisor died with it, as when a node fails."""
+    attempts = read_attempts(directory)
+    if attempts and attempts[-1].outcome is None:
+        last = attempts[-1]
+        words, _ = last_words(directory, last.number)
+        reason = words or "ended without a word, and its supervisor with it"
+        end(directory, last.number, "lost", step=_step(directory, last.number), reason=reason)
+
+
+def over_already(settings: Settings) -> int | None:
+    """The exit code for a later link of a chain whose run has ended, or that a person must look at; else None."""
+    launch, job = read_launch(settings.directory), slurm.own_job().split("_")[0]
+    attempts = read_attempts(settings.directory)
+    if not settings.slurm or launch is None or job not in launch.jobs or not attempts:
+        return None
+    last = attempts[-1]
+    if (last.ended or 0) < launch.time:
+        return None
+    if last.gave_up:
+        return _say(1, f"this run was given up after attempt {last.number}: {last.gave_up}")
+    if last.outcome in ("finished", "stopped"):
+        return _say(0, f"nothing more to do: attempt {last.number} {last.outcome}")
+    return None
+
+
+def _closed(settings: Settings, number: int, ended: Ended) -> Attempt:
+    """The attempt with its end: written here when rank 0 did not; on other machines once the first has written it."""
+    directory = settings.directory
+    until = time.monotonic() + settings.grace
+    while True:
+        attempt = next((one for one in read_attempts(directory) if one.number == number), Attempt(number))
+        if attempt.outcome is not None:
+            return attempt
+        if settings.node == 0:
+            outcome, reason = _verdict(directory, attempt, ended)
+            end(directory, number, outcome, step=_step(directory, number), reason=reason, code=ended.code)
+        elif time.monotonic() > until:
+            sys.exit(_say(1, f"the supervisor of node 0 did not say how attempt {number} ended"))
+        else:
+            time.sleep(0.5)
+
+
+def _verdict(directory: Path, attempt: Attempt, ended: Ended) -> tuple[Outcome, str]:
+    """How an attempt ended for which rank 0 did not say so."""
+    words, _ = last_words(directory, attempt.number)
+    if ended.code == 0 and not ended.why:
+        return "finished", "ended with exit code 0"
+    if ended.code == 75 and not ended.why:
+        return "saved", "ended with exit code 75"
+    if attempt.started is not None:
+        return "lost", ended.why or words or "ended without a word"
+    if ended.code in (2, 126, 127) or _exit_code_told(launcher_log(directory, attempt.number)) == 2:
+        return "refused", words or f"the command ended with exit code {ended.code}"
+    return "failed", ended.why or words or f"ended without a word, exit code {ended.code}"
+
+
+def _exit_code_told(log: Path) -> int | None:
+    """The exit code of the rank that failed first, as torchrun and deepspeed tell it: their own is always 1."""
+    found = re.search(r"(?:exitcode\s*:|return code =)\s*(-?\d+)", "\n".join(tail(log, 100)))
+    return int(found[1]) if found else None
+
+
+def _step(directory: Path, number: int) -> int | None:
+    """The step in which an attempt was last heard of."""
+    beat = read_json(directory / "heartbeat.json")
+    return beat.get("step") if beat.get("attempt") == number else None
+
+
+def _asked_to_end(directory: Path) -> bool:
+    asked = read_stop(directory)
+    return asked is not None and asked.then == "end"
+
+
+def _give_up(settings: Settings, number: int, decision: Decision) -> int:
+    directory = settings.directory
+    attempts = read_attempts(directory)
+    if settings.node == 0:
+        report = crash_report(directory, decision, attempts)
+        (directory / "crash-report.txt").write_text(report)
+        give_up(directory, number, decision.why)
+        print(report, file=sys.stderr, flush=True)
+    return 2 if attempts[-1].outcome == "refused" else 1
+
+
+def _hand_on(settings: Settings, decision: Decision, new_bad_hosts: bool) -> int:
+    """Under SLURM the job itself starts again. Without an answer from SLURM a person is needed."""
+    try:
+        said = start_again(settings.directory, decision, new_bad_hosts)
+    except slurm.SlurmError as error:
+        script = settings.directory / "job.sbatch"
+        return _say(1, f"not started again: {error}. It goes on with: sbatch {script}")
+    _say(0, said)
+    if said.endswith("requeued"):
+        wait_for_the_end()
+    return 0
+
+
+def _rest(settings: Settings, attempt: Attempt, signals: Signals) -> None:
+    """Before another start; after failures in a row twice as long each time. A signal cuts it short."""
+    failures = 0
+    for one in reversed(read_attempts(settings.directory)):
+        if one.outcome not in ("failed", "lost"):
+            break
+        failures += 1
+    until = time.monotonic() + (min(settings.backoff, 2.0**failures) if failures else 0)
+    while time.monotonic() < until and not signals.wish_to_end:
+        time.sleep(0.1)
+
+
+def _say(code: int, words: str) -> int:
+    print(f"launch: {words}", flush=True)
+    return code
+
+
+def parse(arguments: list[str]) -> Settings:
+    """Settings from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m launch.supervise", description=__doc__, allow_abbrev=False)
+    parser.add_argument("directory", type=Path, metavar="RUNDIR")
+    parser.add_argument("--slurm", action="store_true", help="this is the batch script of a SLURM job")
+    parser.add_argument("--node", type=int, default=0, help="number of this machine, where each has a supervisor")
+    parser.add_argument("--output", default=Settings.output, help="of the command, in RUNDIR")
+    for name in ("grace", "start", "silence", "spoken", "kill", "backoff"):
+        parser.add_argument(f"--{name}", type=float, default=getattr(Settings, name), help="seconds")
+    for name in ("limit", "same-failure"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Settings, name.replace("-", "_")), help="restarts")
+    parser.add_argument("command", nargs="+", metavar="-- COMMAND")
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    plain = vars(parser.parse_args([*arguments[:split], "--", *arguments[split + 1 :]]))
+    return Settings(**{**plain, "command": tuple(plain["command"])})
+
+
+def main() -> int:
+    """Run from the command line."""
+    settings = parse(sys.argv[1:])
+    signals = Signals(settings.slurm)
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    if settings.node > 0:
+        return supervise(settings, signals)
+    try:
+        with held(settings.directory, slurm.own_job() if settings.slurm else "", HANDOVER if settings.slurm else 0):
+            return supervise(settings, signals)
+    except HeldError as other:
+        return _say(1, f"{settings.directory} is supervised by {other} already")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

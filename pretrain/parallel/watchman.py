@@ -1,0 +1,136 @@
+"""On rank 0: the ends of all ranks' lines, read by one thread that finds out who died, fell silent or hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from pretrain.config.resilience import Stall
+from pretrain.parallel.verdict import CUT, DONE, Seen, ended, hanging, silent, stalled
+from pretrain.resilience.stragglers import Pace
+
+BEAT = 2.0
+"""Seconds between two signs of life, in both directions."""
+SETTLE = 1.0
+"""Seconds in which others are heard before it is told who ended: the cause may be heard after its effects."""
+
+Report = Callable[[list[Seen], str | None], None]
+"""Called every BEAT with all ranks, and with the verdict once there is one."""
+
+
+class Watchman:
+    """Who does not begin with the token is not heard."""
+
+    def __init__(self, size: int, limits: Stall, pace: Pace | None = None) -> None:
+        self.size, self.limits, self.token, self.pace = size, limits, secrets.token_hex(8), pace
+        self._server = socket.create_server(("", 0), backlog=size)
+        self.port: int = self._server.getsockname()[1]
+        self.report: Report | None = None
+        self._lines: dict[socket.socket, bytes] = {}
+        self._ranks: dict[socket.socket, Seen] = {}
+        self._ended: list[Seen] = []
+        threading.Thread(target=self._serve, name="watchman", daemon=True).start()
+
+    @property
+    def hosts(self) -> list[str]:
+        """The machines of all ranks, in the order of ranks."""
+        return list(dict.fromkeys(seen.host for seen in sorted(self._ranks.values(), key=lambda seen: seen.rank)))
+
+    def _serve(self) -> None:
+        """Watch until something is wrong or rank 0 is done; then tell everyone."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._server, selectors.EVENT_READ)
+            verdict, hang, beat = None, False, 0.0
+            while verdict is None:
+                self._hear(selector, 0.2)
+                verdict, hang = self._judge(selector)
+                if (now := time.monotonic()) - beat >= BEAT:
+                    beat = now
+                    self._tell({"alive": True})
+                    self._show(None)
+        if verdict != DONE:
+            self._show(verdict)
+        self._tell({"verdict": verdict, "hang": hang})
+
+    def _judge(self, selector: selectors.BaseSelector) -> tuple[str | None, bool]:
+        """(what went wrong, whether nobody will notice it by himself), after giving all of them time to speak."""
+        now, ranks = time.monotonic(), list(self._ranks.values())
+        if ended(self._ended, self.size):
+            self._listen_on(selector)
+            return ended(self._ended, self.size), False
+        if any(seen.rank == 0 and seen.words == DONE for seen in ranks):
+            return DONE, False
+        if lost := silent(ranks, self.size, now, self.limits):
+            return lost, True
+        if stalled(ranks, now, self.limits):
+            self._tell({"ask": "where"})
+            self._listen_on(selector)
+            return ended(self._ended, self.size) or hanging(ranks, self.size, time.monotonic(), self.limits), True
+        return None, False
+
+    def _listen_on(self, selector: selectors.BaseSelector) -> None:
+        until = time.monotonic() + SETTLE
+        while time.monotonic() < until:
+            self._hear(selector, 0.05)
+
+    def _hear(self, selector: selectors.BaseSelector, timeout: float) -> None:
+        for key, _ in selector.select(timeout):
+            if key.fileobj is self._server:
+                line, _address = self._server.accept()
+                self._lines[line] = b""
+                selector.register(line, selectors.EVENT_READ)
+            elif self._is_cut(line := cast(socket.socket, key.fileobj)):
+                selector.unregister(line)
+
+    def _is_cut(self, line: socket.socket) -> bool:
+        """Take in what came on a line; whether it is over."""
+        try:
+            data = line.recv(65536)
+        except OSError:
+            data = b""
+        *messages, rest = (self._lines[line] + data).split(b"\n")
+        self._lines[line] = rest[:4096]
+        for message in messages:
+            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):  # a stranger's
+                self._take(line, json.loads(message))
+        if not data and (seen := self._ranks.get(line)):
+            self._end(seen, CUT)
+        return not data
+
+    def _take(self, line: socket.socket, message: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if message.get("token") == self.token:
+            self._ranks[line] = Seen(int(message["rank"]), str(message["host"]), now, since=now)
+        seen = self._ranks[line]
+        seen.heard = now
+        if "phase" in message:
+            seen.phase, seen.step, seen.since = message["phase"], message["step"], now - message["seconds"]
+        if "where" in message:
+            seen.where, seen.waits = message["where"], message["waits"]
+        if "window" in message and self.pace:
+            self.pace.add(message["window"], seen.rank, seen.host, message["compute"], self.size)
+        if "end" in message:
+            self._end(seen, message["end"])
+
+    def _end(self, seen: Seen, words: str) -> None:
+        if seen.words is None:
+            seen.words = words
+            self._ended.append(seen)
+
+    def _show(self, verdict: str | None) -> None:
+        if self.report:
+            with contextlib.suppress(OSError):  # a full disk does not stop the watch
+                self.report(sorted(self._ranks.values(), key=lambda seen: seen.rank), verdict)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        words = json.dumps(message).encode() + b"\n"
+        for line in self._ranks:
+            with contextlib.suppress(OSError):
+                line.sendall(words, socket.MSG_DONTWAIT)

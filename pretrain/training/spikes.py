@@ -1,0 +1,114 @@
+"""What a step with something wrong is told as: who made it, on which data, and what was done."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import numpy as np
+import torch.distributed as dist
+
+from pretrain.checkpoint.state import TrainState
+from pretrain.data.origin import document_id, origins
+from pretrain.resilience.spikes import Finding, History, judge
+from pretrain.training.setup import Session
+from pretrain.training.step import Clues, Judge, StepResult
+
+SHOWN = 4
+"""Ranks, parameters or samples that a message names."""
+TRANSIENT = (
+    "no rank's own gradient was, when the step was run once more: not the data and not the weights, but an error of a "
+    "device, of memory or of the network"
+)
+
+
+class RollBack(Exception):  # noqa: N818
+    """A step asks to go back to an earlier checkpoint, after its update was left out. All ranks raise it together."""
+
+    def __init__(self, step: int, finding: Finding, message: str) -> None:
+        super().__init__(message)
+        self.step, self.finding, self.message = step, finding, message
+        """The step counts from 0."""
+
+
+def make_judge(session: Session, state: TrainState) -> Judge:
+    """The judge of the step that follows `state`."""
+    history, config = History.from_plain(state.spikes), session.run.resilience.spikes
+    return lambda loss, norm: judge(history, loss, norm, config)
+
+
+def describe(session: Session, step: int, result: StepResult) -> str:
+    """What is wrong with `step` (from 0), and where it comes from if that can be said. All ranks call it together."""
+    verdict = result.verdict
+    window = session.plan.window(range(step, step + 1))
+    samples = f"samples {window.first_sample} to {window.first_sample + window.samples - 1} of the order"
+    said = f"{verdict.finding} at step {step + 1} ({samples})"
+    if result.clues is not None:
+        said += "; " + who(session, step, result.clues)
+    return said
+
+
+def told(session: Session, state: TrainState, result: StepResult) -> Iterator[str]:
+    """Of a step after which training goes on, what a person should know. All ranks call it together."""
+    if result.verdict.finding is not None:
+        done = "training goes on" if result.verdict.updates else "its update is left out"
+        yield f"{describe(session, state.step - 1, result)}: {done}"
+
+
+def who(session: Session, step: int, clues: Clues) -> str:
+    """The ranks at which a number ceased to be one, and what they know of it. All ranks call it together.
+
+    Bad weights come before bad samples, which they cause; of ranks with bad gradients the last stages come first.
+    """
+    mine = _account(session, step, clues)
+    everyone = [found for found in _gathered(session, mine) if found is not None]
+    if not everyone:
+        return TRANSIENT
+    first = min(everyone)[:2]
+    texts = [text for *place, text in sorted(everyone) if tuple(place) == first]
+    more = f" and {len(texts) - SHOWN} more ranks" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more
+
+
+Account = tuple[int, int, str]
+"""Kind of evidence and place in the pipeline, the telling first; and the words."""
+
+
+def _account(session: Session, step: int, clues: Clues) -> Account | None:
+    me, pipe = f"rank {session.world.rank} on {socket.gethostname()}", session.mesh.at.pipe
+    if clues.weights:
+        return 0, 0, f"{me} holds weights that are no numbers: {_few(clues.weights)}"
+    if clues.samples:
+        share = "every one" if len(clues.samples) == clues.rows else str(len(clues.samples))
+        return 1, 0, f"{me} had {share} of its {clues.rows} samples without a loss: {_samples(session, step, clues)}"
+    if clues.gradient:
+        return 2, -pipe, f"{me} made a gradient that is no number"
+    return None
+
+
+def _samples(session: Session, step: int, clues: Clues) -> str:
+    """This rank's bad samples: micro-batch, source and document."""
+    size, at = session.run.batch.micro_batch_size, session.mesh.at.data
+    first, stride = session.plan.batch(step)[0], size * session.mesh.layout.data
+    shown = clues.samples[:SHOWN]
+    served = np.array([first + index * stride + at * size + row for index, row in shown])
+    found = origins(session.corpus, session.order, session.plan.order_index(served))
+    words = [
+        f"sample {origin.sample} in micro-batch {index + 1} of {clues.micro_batches} ({origin.source}, "
+        f"{document_id(session.corpus, origin)})"
+        for (index, _), origin in zip(shown, found, strict=True)
+    ]
+    return _few(words, len(clues.samples))
+
+
+def _few(words: list[str], number: int | None = None) -> str:
+    more = (number or len(words)) - SHOWN
+    return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _gathered(session: Session, mine: Account | None) -> list[Account | None]:
+    if session.world.size == 1:
+        return [mine]
+    everyone: list[Account | None] = [None] * session.world.size
+    dist.all_gather_object(everyone, mine)
+    return everyone

@@ -1,0 +1,279 @@
+"""The supervisor over a fake training: what it passes on, what it ends, when it starts again and when it gives up."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.record import Launch, holder, write_launch
+from pretrain.resilience.attempts import read_attempts
+from pretrain.resilience.stop import read_stop, request_stop
+from tests.launch.fakes import (
+    QUICK,
+    ROOT,
+    FakeSlurm,
+    ends,
+    is_alive,
+    send,
+    start_supervisor,
+    supervise,
+    wait_for,
+)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> FakeSlurm:
+    fake = FakeSlurm(tmp_path)
+    fake.answer(squeue_out="RUNNING None", sbatch_out="18")
+    return fake
+
+
+def in_job(slurm: FakeSlurm, **more: str) -> dict[str, str]:
+    return {**slurm.environment, "SLURM_JOB_ID": "17", **more}
+
+
+@pytest.mark.parametrize(
+    "acts, code, outcomes",
+    [
+        (["finish"], 0, ["finished"]),
+        (["die", "finish"], 0, ["lost", "finished"]),
+        (["no-start", "save", "finish"], 0, ["failed", "saved", "finished"]),
+        (["refuse", "finish"], 2, ["refused", "gave up"]),
+        (["fail"], 1, ["failed", "failed", "failed", "gave up"]),
+        (["fail:disk full", "fail:loss is nan", "save", "finish"], 0, ["failed", "failed", "saved", "finished"]),
+    ],
+)
+def test_attempts_go_on_until_there_is_nothing_more_to_do(
+    tmp_path: Path, acts: list[str], code: int, outcomes: list[str]
+) -> None:
+    assert supervise(tmp_path / "run", acts)[0] == code
+    assert [outcome for _, outcome, _ in ends(tmp_path / "run")] == outcomes
+
+
+def test_what_is_recorded_for_a_training_that_could_not(tmp_path: Path) -> None:
+    supervise(tmp_path / "run", ["die", "no-start", "refuse"])
+    died, no_start, refused, given_up = ends(tmp_path / "run")
+    assert died == (1, "lost", "IndexError: list index out of range")
+    assert no_start[:2] == (2, "failed") and no_start[2].startswith("ImportError in process ")
+    assert refused == (3, "refused", "batch.global_batch_size = 7; rule: must be even; fix:  8")
+    assert given_up == (3, "gave up", f"refused: {refused[2]}")
+    first = read_attempts(tmp_path / "run")[0]
+    assert (first.last_step, first.code) == (8, 137)  # the step of its last heartbeat; SIGKILL as shells tell it
+
+
+def test_a_crash_loop_ends_with_a_report(tmp_path: Path) -> None:
+    code, output = supervise(tmp_path / "run", ["save", "die"])
+    assert code == 1
+    report = (tmp_path / "run" / "crash-report.txt").read_text()
+    assert report in output
+    assert "the same failure 3 times in a row at step 8: IndexError: list index out of range" in report
+    assert "steps 7 to 8  lost: IndexError" in report
+    assert "  Traceback\n  IndexError: list index out of range\n" in report
+    assert "correct the cause" in report
+
+
+def test_the_limit_of_restarts(tmp_path: Path) -> None:
+    code, output = supervise(tmp_path / "run", ["save"], "--limit", "2")
+    assert code == 1
+    assert [outcome for _, outcome, _ in ends(tmp_path / "run")] == ["saved"] * 3 + ["gave up"]
+    assert "restarted 2 times, resilience.restarts.limit is 2" in output
+
+
+@pytest.mark.parametrize(
+    "number, slurm_job, then, outcome",
+    [
+        (signal.SIGINT, False, "end", "stopped"),
+        (signal.SIGTERM, False, "end", "stopped"),
+        (signal.SIGHUP, False, "end", "stopped"),
+        (signal.SIGUSR1, False, "requeue", "saved"),
+        (signal.SIGINT, True, "end", "stopped"),
+        (signal.SIGTERM, True, "requeue", "saved"),
+        (signal.SIGUSR1, True, "requeue", "saved"),
+    ],
+)
+def test_signals_become_requests(
+    tmp_path: Path, slurm: FakeSlurm, number: signal.Signals, slurm_job: bool, then: str, outcome: str
+) -> None:
+    directory = tmp_path / "run"
+    options = ["--slurm"] if slurm_job else []
+    process = start_supervisor(directory, ["obey", "finish"], *options, environment=in_job(slurm))
+    wait_for(lambda: (directory / "heartbeat.json").exists())
+    send(process, number)
+    if slurm_job and then == "requeue":
+        wait_for(lambda: "scontrol requeue 17" in slurm.calls)
+        process.kill()  # as SLURM does
+    output, _ = process.communicate(timeout=30)
+    assert ends(directory)[0][:2] == (1, outcome), output
+    assert ends(directory)[0][2].startswith(number.name)
+    assert ("scontrol requeue 17" in slurm.calls) == (slurm_job and then == "requeue")
+    assert len(ends(directory)) == (2 if then == "requeue" and not slurm_job else 1)
+
+
+def test_a_request_by_a_person_ends_it_between_attempts_too(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start_supervisor(directory, ["fail"], "--same-failure", "9")
+    wait_for(lambda: (directory / "attempts.jsonl").exists() and len(ends(directory)) == 2)
+    request_stop(directory, "pretrain stop", "end")
+    output, _ = process.communicate(timeout=30)
+    assert "asked to end" in output
+    assert len(ends(directory)) <= 3
+
+
+def test_a_stale_request_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    request_stop(tmp_path / "run", "of yesterday", "end")
+    assert supervise(tmp_path / "run", ["finish"])[0] == 0
+    assert read_stop(tmp_path / "run") is None
+
+
+def test_a_deaf_command_is_ended_after_the_grace_with_all_it_started(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start_supervisor(directory, ["deaf"], "--grace", "0.5")
+    wait_for(lambda: (directory / "deaf.txt").exists())
+    pids = [int(word) for word in (directory / "deaf.txt").read_text().split()]
+    send(process, signal.SIGTERM)
+    wait_for(lambda: process.poll() is not None, 50)
+    assert ends(directory) == [(1, "lost", "did not end within 0 s of SIGTERM")]
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def test_two_interrupts_end_it_now(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start_supervisor(directory, ["deaf"])
+    wait_for(lambda: (directory / "deaf.txt").exists())
+    for _ in range(2):
+        send(process, signal.SIGINT)
+        time.sleep(0.6)
+    wait_for(lambda: process.poll() is not None, 50)
+    assert ends(directory) == [(1, "lost", "interrupted twice")]
+
+
+def test_a_hanging_launcher_is_ended_on_the_verdict_of_rank_0(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start_supervisor(directory, ["deaf:verdict", "finish"])
+    wait_for(lambda: process.poll() is not None, 80)
+    assert [row[:2] for row in ends(directory)] == [(1, "lost"), (2, "finished")]
+    assert ends(directory)[0][2] == "rank 3 on node2 hangs in data at step 17"
+
+
+@pytest.mark.parametrize("act, options", [("deaf", ["--silence", "-29.5"]), ("sleep", ["--start", "-89"])])
+def test_a_command_without_heartbeat_is_ended(tmp_path: Path, act: str, options: list[str]) -> None:
+    """30 s are added to the silence, and to the start the silence too."""
+    directory = tmp_path / "run"
+    if act == "sleep":
+        command = ["--", "sleep", "600"]
+        supervisor = [sys.executable, "-m", "launch.supervise", str(directory), *QUICK, *options, "--same-failure", "2"]
+        done = subprocess.run([*supervisor, *command], cwd=ROOT, capture_output=True, timeout=100)
+        assert done.returncode == 1
+        assert ends(directory)[0] == (1, "failed", "did not start within 1 s")
+        return
+    process = start_supervisor(directory, [act, "finish"], *options)
+    wait_for(lambda: process.poll() is not None, 80)
+    number, outcome, reason = ends(directory)[0]
+    assert (number, outcome) == (1, "lost") and reason.startswith("no heartbeat for ")
+
+
+def test_what_ends_the_supervisor_ends_everything(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start_supervisor(directory, ["obey"])
+    wait_for(lambda: (directory / "heartbeat.json").exists())
+    found = subprocess.run(["pgrep", "-f", str(directory / "fake.py")], capture_output=True, text=True)
+    pids = [int(word) for word in found.stdout.split() if int(word) != process.pid]
+    assert len(pids) == 2  # the keeper and the training
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def test_only_one_supervisor_at_a_time(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start_supervisor(directory, ["obey"])
+    wait_for(lambda: (directory / "heartbeat.json").exists())
+    code, output = supervise(directory, ["finish"])
+    assert code == 1 and f"(pid {process.pid}) already" in output
+    who = holder(directory)
+    assert who and who.pid == process.pid
+    request_stop(directory, "enough", "end")
+    assert process.wait(30) == 0
+    assert holder(directory) is None
+
+
+class TestUnderSlurm:
+    def run(self, slurm: FakeSlurm, directory: Path, acts: list[str], **environment: str) -> tuple[int, str]:
+        """Until the supervisor ends, or would wait for SLURM to end it."""
+        process = start_supervisor(directory, acts, "--slurm", environment=in_job(slurm, **environment))
+        wait_for(lambda: process.poll() is not None or any(" requeue " in call for call in slurm.calls))
+        time.sleep(0.3)
+        process.kill()
+        return process.wait(), process.communicate()[0]
+
+    def test_a_failed_attempt_requeues_the_job(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        self.run(slurm, tmp_path / "run", ["die"])
+        assert slurm.calls == ["squeue --noheader --jobs 17 --states=all --format=%T %r", "scontrol requeue 17"]
+
+    def test_a_task_of_an_array_leaves_it_to_the_next_and_the_last_requeues_itself(
+        self, tmp_path: Path, slurm: FakeSlurm
+    ) -> None:
+        array = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_MAX": "2"}
+        code, output = self.run(slurm, tmp_path / "run", ["save"], **array, SLURM_ARRAY_TASK_ID="1")
+        assert (code, slurm.calls) == (0, []) and "job 17 of the chain goes on" in output
+        self.run(slurm, tmp_path / "run", ["save"], **array, SLURM_ARRAY_TASK_ID="2")
+        assert slurm.calls[-1] == "scontrol requeue 17_2"
+
+    def test_a_link_of_a_chain_leaves_it_to_the_next(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        (tmp_path / "run").mkdir()
+        write_launch(tmp_path / "run", Launch("slurm", jobs=["16", "17", "18"]))
+        slurm.answer(squeue_out="18|PENDING|Dependency")
+        code, output = self.run(slurm, tmp_path / "run", ["save"])
+        assert code == 0 and "job 18 of the chain goes on" in output
+        assert not any("requeue" in call for call in slurm.calls)
+
+    @pytest.mark.parametrize("outcome, code", [("finish", 0), ("refuse", 1)])
+    def test_later_links_end_at_once(self, tmp_path: Path, slurm: FakeSlurm, outcome: str, code: int) -> None:
+        (tmp_path / "run").mkdir()
+        write_launch(tmp_path / "run", Launch("slurm", jobs=["17", "18"], time=1.0))
+        slurm.answer(squeue_out="18|PENDING|Dependency")
+        self.run(slurm, tmp_path / "run", [outcome])
+        before = ends(tmp_path / "run")
+        assert self.run(slurm, tmp_path / "run", ["finish"], SLURM_JOB_ID="18")[0] == code
+        assert ends(tmp_path / "run") == before
+
+    def test_a_cancelled_job_stays_cancelled(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        slurm.answer(squeue_out="COMPLETING None")
+        code, output = self.run(slurm, tmp_path / "run", ["save"])
+        assert code == 1 and "it was cancelled" in output
+        assert not any("requeue" in call for call in slurm.calls)
+
+    def test_at_the_time_limit_it_is_requeued(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        slurm.answer(squeue_out="COMPLETING TimeLimit")
+        self.run(slurm, tmp_path / "run", ["save"])
+        assert slurm.calls[-1] == "scontrol requeue 17"
+
+    def test_a_bad_node_is_left_out(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        (tmp_path / "run").mkdir()
+        write_launch(tmp_path / "run", Launch("slurm", jobs=["17"]))
+        code, output = self.run(slurm, tmp_path / "run", ["bad-host:node3"])
+        script = tmp_path / "run" / "job.sbatch"
+        assert slurm.calls == [f"sbatch --parsable --exclude=node3 {script}"]
+        assert code == 0 and "job 18 goes on without node3" in output
+
+    def test_a_bad_node_that_is_needed_is_used(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        slurm.answer(sbatch_error="Requested node configuration is not available")
+        self.run(slurm, tmp_path / "run", ["bad-host:node3"])
+        assert slurm.calls[-1] == "scontrol requeue 17"
+
+    def test_an_attempt_whose_node_died_is_recorded_by_the_next(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        process = start_supervisor(tmp_path / "run", ["obey"], "--slurm", environment=in_job(slurm))
+        wait_for(lambda: (tmp_path / "run" / "heartbeat.json").exists())
+        found = subprocess.run(["pgrep", "-f", str(tmp_path / "run" / "fake.py")], capture_output=True, text=True)
+        subprocess.run(["kill", "-9", *found.stdout.split()], capture_output=True)
+        process.communicate(timeout=30)
+        assert not (tmp_path / "run" / "stop").exists()
+        assert self.run(slurm, tmp_path / "run", ["obey", "finish"])[0] == 0
+        assert [row[:2] for row in ends(tmp_path / "run")] == [(1, "lost"), (2, "finished")]
+        assert ends(tmp_path / "run")[0][2] == "waiting"

@@ -1,0 +1,43 @@
+"""Slow ranks are named after some windows, and forgotten when they are quick again."""
+
+from __future__ import annotations
+
+import pytest
+
+from pretrain.config.resilience import Stragglers
+from pretrain.resilience.stragglers import Pace, Slow, slow_ratios
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slow"),
+    [
+        ([1.0, 1.1, 1.0, 1.3], {3: 1.3 / 1.05}),  # the median of four is 1.05
+        ([1.0, 1.1, 1.0, 1.2], {}),
+        ([1.0, 1.5], {1: 1.5}),
+        ([2.0], {}),
+        ([0.0, 0.0, 1.0], {}),
+    ],
+)
+def test_ratios(seconds: list[float], slow: dict[int, float]) -> None:
+    assert slow_ratios(dict(enumerate(seconds)), 1.2) == pytest.approx(slow)
+
+
+def test_named_after_three_windows_in_a_row() -> None:
+    pace = Pace(Stragglers(window=50, ratio=1.2, windows=3))
+    for window, last in enumerate([2.0, 2.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0], start=1):
+        for rank, seconds in enumerate([1.0, 1.0, last]):
+            pace.add(window, rank, f"node{rank}", seconds, 3)
+        named = pace.slow == [Slow(2, "node2", 2.0)]
+        assert named == (window in (6, 7))
+    assert pace.news == [
+        "rank 2 on node2 is slow: 2.00 times the median of the computing time, 3 windows of 50 steps in a row",
+        "rank 2 is no longer slow",
+    ]
+
+
+def test_a_rank_that_never_tells_keeps_no_windows() -> None:
+    pace = Pace(Stragglers(windows=1))
+    for window in range(1, 100):
+        pace.add(window, 0, "a", 1.0, 2)
+    pace.add(99, 1, "b", 2.0, 2)
+    assert [slow.rank for slow in pace.slow] == [1] and not pace._open
