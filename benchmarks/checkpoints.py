@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PAIRS, QUIET = 5, 2
+PAIRS, QUIET = 5, 1
 MODEL = {"layers": 12, "d_model": 1152, "heads": 9, "context": 64, "vocab_size": 8192, "dropout": 0.0}
 RUN = {
     "name": "checkpoints",
