@@ -1,6 +1,7 @@
 # make quickstart   the whole main job on a small real mixture, from nothing to generated text
 # make test         everything CI runs
 # make test-layouts all rows of the layout table, and docs/layouts.md written from them
+# make test-cluster all tests on a SLURM cluster of namespaces, the slow ones too; needs root and the packages of .ci/run
 # make lint         ruff and mypy
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 TORCH_OPTIONS ?=
 
-.PHONY: install quickstart test test-layouts lint benchmarks clean
+.PHONY: install quickstart test test-layouts test-cluster lint benchmarks clean
 
 install: $(VENV)/installed
 
@@ -38,6 +39,9 @@ test: lint
 
 test-layouts: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.layout_table docs/layouts.md
+
+test-cluster: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster -m ""
 
 benchmarks: install
 	$(BIN)/python -m benchmarks.data

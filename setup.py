@@ -50,7 +50,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_namespace_packages(include=["pretrain*", "tokenizer*", "launch*", "configs*"]),
-    package_data={"configs": ["**/*.yaml"], "launch": ["templates/*", "containers/*", "*.md"], "pretrain": ["py.typed"]},
+    package_data={
+        "configs": ["**/*.yaml"],
+        "launch": ["templates/*", "containers/*", "*.md"],
+        "pretrain": ["py.typed"],
+    },
     install_requires=REQUIRES,
     extras_require={"dev": DEVELOP},
     entry_points={"console_scripts": ["pretrain=pretrain.cli.main:main"]},

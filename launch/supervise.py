@@ -35,7 +35,7 @@ def supervise(settings: Settings, signals: Signals) -> int:
         close_lost(directory)
         if (code := over_already(settings)) is not None:
             return code
-    clear_stop(directory)
+        clear_stop(directory)  # of an earlier start
     while True:
         number = number + 1 if number else next_attempt(directory)
         before = read_stop(directory)
@@ -44,7 +44,7 @@ def supervise(settings: Settings, signals: Signals) -> int:
         ended = run_attempt(settings, number, signals)
         attempt = _closed(settings, number, ended)
         decision = decide(read_attempts(directory), settings.limit, settings.same_failure)
-        _say(0, f"attempt {number} ended, {attempt.outcome}: {attempt.reason}")
+        _say(0, f"attempt {number} ended, {attempt.outcome}{attempt.reason and ': '}{attempt.reason}")
         if decision.action == "done":
             return 0
         if decision.action == "give up":
@@ -53,7 +53,8 @@ def supervise(settings: Settings, signals: Signals) -> int:
             return _say(int(attempt.outcome != "saved"), "not started again: asked to end")
         if settings.slurm:
             return _hand_on(settings, decision, bool(attempt.bad_hosts))
-        clear_stop(directory)
+        if settings.node == 0:
+            clear_stop(directory)
         _rest(settings, attempt, signals)
 
 

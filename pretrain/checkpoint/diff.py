@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,10 @@ class Side:
 
     def fields(self) -> dict[str, Any]:
         """All that it says of itself, flat: `step`, `plan.seed`, `layout.pipe`, `model.layers` ..."""
-        plain = {**asdict(self.state), **{name: getattr(self.run, name).plain() for name in SECTIONS}}
+        # past losses and norms are results, as the weights are: they differ in the last bits between layouts
+        spikes = {key: value for key, value in self.state.spikes.items() if key not in ("losses", "norms")}
+        state = asdict(replace(self.state, spikes=spikes))
+        plain = {**state, **{name: getattr(self.run, name).plain() for name in SECTIONS}}
         return dict(_flatten(plain))
 
 

@@ -97,7 +97,10 @@ def test_two_processes(parallel: dict[str, Any], compute: str, corpus: Path, tmp
         run_of(corpus, tmp_path / "run", **changes), 2, before=poisoned_sample(POISONED, float("nan"), rank=1)
     )
     same_curve(rows, clean_run(corpus, tmp_path / "clean", 2, **changes))
-    event = next(line["message"] for line in rows if line["kind"] == "event" and "the loss is nan" in line["message"])
+    # with tensor ranks the loss that counts is rank 0's: here the gradient tells
+    event = next(
+        line["message"] for line in rows if line["kind"] == "event" and " is nan at step 15" in line["message"]
+    )
     assert "rank 1 on" in event and "back to step-00000006" in event
 
 
