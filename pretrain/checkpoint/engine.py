@@ -1,4 +1,4 @@
-"""The part of saving and loading that DeepSpeed calls: its files, written durably and read without running pickles."""
+"""The part of saving and loading that DeepSpeed calls: it hands over its files, and reads without running pickles."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 
-from pretrain.checkpoint.tensors import load_tensors, save_tensors
+from pretrain.checkpoint.tensors import load_tensors
 
 SAFE = (DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address)
 """The only classes besides torch's own that DeepSpeed's files may hold: plain data, nothing that runs."""
 
 
-class DurableCheckpointEngine(CheckpointEngine):  # type: ignore[misc]
-    """Keeps the list of files it wrote on this rank, and the first error instead of raising it.
+class CollectingEngine(CheckpointEngine):  # type: ignore[misc]
+    """Keeps what DeepSpeed wants to save on this rank instead of writing it.
 
-    DeepSpeed waits for all ranks inside save_checkpoint: a rank that raised there would leave the others waiting.
+    DeepSpeed waits for all ranks inside save_checkpoint: nothing that can fail, such as a disk, is touched in there.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.written: list[Path] = []
-        self.error: OSError | None = None
+        self._files: dict[Path, Any] = {}
 
     def create(self, info: CheckpointCommitInfo) -> None:
         """Start a checkpoint."""
-        self.written, self.error = [], None
+        self._files = {}
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Make a directory; an error is kept."""
-        try:
-            Path(path).mkdir(parents=True, exist_ok=exist_ok)
-        except OSError as error:
-            self.error = self.error or error
+        """Nothing: who writes the files makes their directory."""
+
+    def preserves_storage_sharing(self) -> bool:
+        """No: tensors that are parts of larger ones are written as what they are, so DeepSpeed need not clone them."""
+        return False
 
     def save(self, state_dict: dict[str, Any], path: str) -> None:
-        """Write one file; an error such as a full disk is kept."""
-        try:
-            save_tensors(state_dict, Path(path))
-            self.written.append(Path(path))
-        except OSError as error:
-            self.error = self.error or error
+        """Take one file. Its tensors are the engine's own and change with the next step."""
+        self._files[Path(path)] = state_dict
+
+    def take(self) -> dict[Path, Any]:
+        """The files of the checkpoint that DeepSpeed has just saved."""
+        files, self._files = self._files, {}
+        return files
 
     def load(self, path: str, map_location: Any = None) -> Any:
         """Read one file."""

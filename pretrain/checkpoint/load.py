@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pretrain.checkpoint.engine import DurableCheckpointEngine
+from pretrain.checkpoint.engine import CollectingEngine
 from pretrain.checkpoint.files import damage, list_checkpoints, set_aside
 from pretrain.checkpoint.reshard import reshard
 from pretrain.checkpoint.saved import Saved
@@ -77,7 +77,7 @@ def resume(
 
 def _load_as_written(engine: Any, checkpoint: Path, world: World) -> None:
     """Each rank its own files, bit for bit."""
-    engine.checkpoint_engine = DurableCheckpointEngine()
+    engine.checkpoint_engine = CollectingEngine()
     asked, clip = [dict(group, params=None) for group in engine.optimizer.param_groups], engine.gradient_clipping()
     engine.load_checkpoint(str(checkpoint), tag="engine")
     # DeepSpeed brings back the settings of the checkpoint too; those of the run count, which may have changed

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pretrain.checkpoint.files import list_checkpoints
 from pretrain.checkpoint.state import TrainState, read_state
+from pretrain.config.checkpoint import Checkpoint
 from pretrain.config.errors import ConfigError
-from pretrain.config.run import Checkpoint
 
 
 def keep(states: Sequence[TrainState], config: Checkpoint) -> set[int]:
@@ -29,18 +29,24 @@ def keep(states: Sequence[TrainState], config: Checkpoint) -> set[int]:
 
 def remove_old(directory: Path, config: Checkpoint) -> None:
     """Delete the checkpoints that `config` does not keep."""
-    states = {path: state for path in list_checkpoints(directory) if (state := _readable(path))}
+    states = {path: state for path in list_checkpoints(directory) if (state := readable(path))}
     kept = keep(list(states.values()), config)
     for path, state in states.items():
         if state.step not in kept:
-            with contextlib.suppress(OSError):  # failing to delete is not failing to save
-                hidden = path.with_suffix(".tmp")  # invisible at once, whatever interrupts the deletion
-                path.rename(hidden)
-                shutil.rmtree(hidden, ignore_errors=True)
+            remove(path)
 
 
-def _readable(path: Path) -> TrainState | None:
+def remove(checkpoint: Path) -> None:
+    """Delete a checkpoint, invisible at once, whatever interrupts the deletion. Failing to delete is no error."""
+    with contextlib.suppress(OSError):
+        hidden = checkpoint.with_suffix(".tmp")
+        checkpoint.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def readable(checkpoint: Path) -> TrainState | None:
+    """The state of a checkpoint; None where it cannot be read: not for retention to judge, it stays."""
     try:
-        return read_state(path)
+        return read_state(checkpoint)
     except ConfigError:
-        return None  # not ours to judge here: it stays
+        return None

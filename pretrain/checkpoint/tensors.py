@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import torch
 
+from pretrain.checkpoint.disk import AbandonedError, HashedFile, Written
 
-def save_tensors(value: object, path: Path) -> None:
-    """torch.save. Raises the OSError of a failed write, such as a full disk, which torch itself would hide."""
-    with open(path, "wb") as file:
+
+def save_tensors(value: object, path: Path, abandon: threading.Event | None = None) -> Written:
+    """torch.save, waited for until the file is on disk.
+
+    Without the zip format's own CRC-32: torch.load does not look at it, and the SHA-256 of the file says more.
+    Raises the OSError of a failed write, such as a full disk, which torch itself would hide, and AbandonedError when
+    `abandon` is set meanwhile.
+    """
+    from torch.utils.serialization import config
+
+    with HashedFile(path, abandon or threading.Event()) as file:
         writer = _Writer(file)
         try:
-            torch.save(value, cast("BinaryIO", writer))
-        except RuntimeError as error:
-            raise writer.error or error from error
+            with config.patch({"save.compute_crc32": False}):  # type: ignore[attr-defined]  # of this thread alone
+                torch.save(value, cast("BinaryIO", writer))
+        except Exception as error:
+            raise writer.error or error from None
+        return file.end()
 
 
 class _Writer:
-    """A file that remembers why a write failed."""
+    """What torch writes to; remembers why a write failed."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: HashedFile) -> None:
         self._file = file
-        self.error: OSError | None = None
+        self.error: Exception | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: memoryview) -> int:
         try:
             return self._file.write(data)
-        except OSError as error:
+        except (OSError, AbandonedError) as error:
             self.error = error
             raise
 
     def flush(self) -> None:
-        self._file.flush()
+        """Nothing: HashedFile.end does it."""
 
 
 def load_tensors(path: Path, safe: Sequence[type] = (), mapped: bool = False) -> Any:

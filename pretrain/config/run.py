@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from pretrain.config.checkpoint import Checkpoint
 from pretrain.config.cluster import Cluster
 from pretrain.config.model import Model
 from pretrain.config.resilience import Resilience
@@ -195,17 +196,6 @@ class Parallel(Section):
     def splits_sequence(self) -> bool:
         """Whether tokens are cut over the tensor axis between the parallel layers."""
         return self.tensor > 1 if self.sequence_parallel is None else self.sequence_parallel
-
-
-class Checkpoint(Section):
-    """When to save and what to keep."""
-
-    every: Every | None = None
-    """How often to save; the end of the run and a signal always save. None: only then."""
-    keep_last: int = Field(3, ge=1)
-    """The newest checkpoints that are kept."""
-    keep_every: Every | None = None
-    """Of older checkpoints, the first at or after each multiple of this (steps or tokens) is kept for good."""
 
 
 class WandB(Section):

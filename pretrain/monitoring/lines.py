@@ -63,10 +63,19 @@ def train_line(row: Row, total_tokens: int) -> str:
 
 
 def other_line(kind: Kind, row: Row) -> str:
-    """A validation or baseline row in one line."""
+    """A validation, baseline or checkpoint row in one line."""
+    if kind == "checkpoint":
+        return f"step {row['step']:>7,}  {checkpoint_words(row)}"
     parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in ("step", "tokens")]
     wanted = [part for part in parts if not part.startswith(("perplexity/", "bits_per_byte/"))]
     return f"step {row['step']:>7,}  {kind}: " + "  ".join(wanted)
+
+
+def checkpoint_words(row: Row) -> str:
+    """How large a checkpoint was and how long it took."""
+    blocked, waited, wrote = (float(row[f"{name}_seconds"]) for name in ("blocked", "waited", "write"))
+    waiting = f", {waited:.2f} s of them for the disk" if waited else ""
+    return f"checkpoint: {short(int(row['bytes']))}B in {wrote:.2f} s, training stood still {blocked:.2f} s{waiting}"
 
 
 def clock(seconds: float) -> str:

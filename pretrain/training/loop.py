@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pretrain.checkpoint.save import SaveError, save_checkpoint
+from pretrain.checkpoint.rank import Extra
+from pretrain.checkpoint.save import Saved, Saver
 from pretrain.checkpoint.state import TrainState
 from pretrain.config.units import Interval
 from pretrain.data.loader import Loader
@@ -27,8 +27,6 @@ from pretrain.training.setup import Session
 from pretrain.training.spikes import RollBack, describe, make_judge, told
 from pretrain.training.step import DivergedError, StepResult, train_step
 from pretrain.training.validation import scores, validate
-
-Extra = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -60,17 +58,17 @@ def train_until_done(
     meter, pace = Meter(run, world.size, world.device), PaceKeeper(session)
     steps = range(state.step, session.total_steps)
     validate_clock, save_clock = Clock(run.train.validate_every), Clock(run.checkpoint.every)
-    with _loader(session, steps) as loader:
+    with _loader(session, steps) as loader, _saver(session, metrics, checkpoints, extra) as saver:
         for step in steps:
             started = time.perf_counter()
             world.at("data", step + 1)
             asked = stop.look()
             clocks = [validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
-            votes = [asked is not None and asked.then == then for then in ("end", "requeue")] + clocks
+            votes = [asked is not None and asked.then == then for then in ("end", "requeue")] + [*clocks, saver.busy]
             result = _step(session, state, loader, votes, checkpoints)
             world.started()
             before, state = state, advance(session, state, result.verdict.history)
-            end, requeue, validate_now, save_now = result.votes
+            end, requeue, validate_now, save_now, writing = result.votes
             stopping, last, record.step = end or requeue, step == steps[-1], state.step
             for message in told(session, state, result):
                 metrics.event(state.step, state.tokens, message)
@@ -88,8 +86,10 @@ def train_until_done(
             if save_clock.due(before, state) or save_now or stopping or last:
                 world.at("checkpoint")
                 metrics.flush()
-                _save(session, state, metrics, checkpoints, extra, needed=stopping or last)
+                saver.save(state, last=stopping or last)
                 save_clock.restart()
+            elif not writing:
+                saver.settle()
             if stopping and not last:
                 return Ended(state, "stopped" if end else "saved", reason)
     return Ended(state, "finished")
@@ -212,11 +212,17 @@ def _step(session: Session, state: TrainState, loader: Loader, votes: list[bool]
     )
 
 
-def _save(session: Session, state: TrainState, metrics: Metrics, directory: Path, extra: Extra, needed: bool) -> None:
-    """Save; a failure in the middle of a run is told and training goes on, at its end it is an error."""
-    try:
-        save_checkpoint(session.engine, state, directory, session.run.checkpoint, session.world, extra)
-    except SaveError as error:
-        if needed:
-            raise
-        metrics.event(state.step, state.tokens, f"CHECKPOINT FAILED, training goes on: {error}")
+def _saver(session: Session, metrics: Metrics, directory: Path, extra: Extra) -> Saver:
+    """Saves this session's checkpoints; what becomes of them goes into the metrics."""
+
+    def say(state: TrainState, message: str) -> None:
+        metrics.event(state.step, state.tokens, message)
+
+    def report(saved: Saved) -> None:
+        if saved.error:
+            say(saved.state, f"CHECKPOINT FAILED, training goes on: {saved.error}")
+        else:
+            metrics.write("checkpoint", saved.row())
+
+    agreed = (DivergedError, RollBack)  # what is being written is from before them, and whole
+    return Saver(session.engine, directory, session.run.checkpoint, session.world, extra, report, say, agreed)

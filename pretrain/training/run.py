@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pretrain.checkpoint.rank import Extra
 from pretrain.checkpoint.state import TrainState, layout_words
 from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.errors import ConfigError, RunError
@@ -24,7 +25,7 @@ from pretrain.shards.manifest import Manifest
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
 from pretrain.training.health import check_health
-from pretrain.training.loop import Extra, train_until_done
+from pretrain.training.loop import train_until_done
 from pretrain.training.record import Record
 from pretrain.training.resume import go_on
 from pretrain.training.rollback import roll_back

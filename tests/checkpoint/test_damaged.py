@@ -107,3 +107,24 @@ def test_a_full_disk_leaves_earlier_checkpoints_whole(corpus: Path, tmp_path: Pa
     assert train_rows(list(read_rows(tmp_path / "run" / "metrics.jsonl")), "step") == list(range(1, 21))
     filler = shutil.disk_usage(small_disk)
     assert filler.free > 0
+
+
+def test_saves_that_fail_in_a_row_end_the_run(corpus: Path, tmp_path: Path, small_disk: Path) -> None:
+    """Both ranks, with an error that names the disk; what was saved before is whole."""
+    run = small_run(
+        corpus,
+        tmp_path / "run",
+        checkpoint={"every": "4 steps", "keep_last": 1, "failures": 2},
+        train={"tokens": 10_000},
+    )
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(small_disk)
+    assert finish(start(run, 2)) == [1, 1]
+    output = told(run)
+    assert "CHECKPOINT FAILED, training goes on: step-00000008 was not saved: [Errno 28] No space left" in output
+    assert (
+        f"2 checkpoints in a row could not be saved (checkpoint.failures) on the disk mounted at {small_disk}" in output
+    )
+    assert "Traceback" not in output
+    (left,) = list_checkpoints(small_disk)
+    assert left.name == "step-00000004" and damage(left) is None

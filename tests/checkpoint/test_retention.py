@@ -6,7 +6,7 @@ import pytest
 
 from pretrain.checkpoint.retention import keep
 from pretrain.checkpoint.state import TrainState
-from pretrain.config.run import Checkpoint
+from pretrain.config.checkpoint import Checkpoint
 
 
 def state(step: int) -> TrainState:

@@ -22,7 +22,18 @@ from pretrain.resilience.stop import Then, request_stop
 from tests.example import small_run
 from tests.processes import finish, kill, start, told, train_processes, train_rows
 
-KILLS, STEPS = 5, 160
+
+def write_slowly(directory: Path) -> None:
+    """Most kills then come while a checkpoint is being written."""
+    from pretrain.checkpoint import rank
+
+    whole = rank.save_tensors
+
+    def save(*args: Any) -> Any:
+        time.sleep(0.01)
+        return whole(*args)
+
+    rank.save_tensors = save
 
 
 def wait_for_steps(run: dict[str, Any], steps: int, children: list[BaseProcess]) -> None:
@@ -39,25 +50,31 @@ def newest_step(run: dict[str, Any]) -> int:
     return read_state(found[0]).step if found else 0
 
 
-@pytest.mark.parametrize(("processes", "zero"), [(1, 1), (2, 2)])
-def test_kill_minus_nine_at_random_moments(corpus: Path, tmp_path: Path, processes: int, zero: int) -> None:
+@pytest.mark.parametrize(
+    ("processes", "zero", "kills"),
+    [(1, 1, 5), (2, 2, 5), *(pytest.param(size, size, 20, marks=pytest.mark.slow) for size in (1, 2))],
+)
+def test_kill_minus_nine_at_random_moments(corpus: Path, tmp_path: Path, processes: int, zero: int, kills: int) -> None:
+    steps = 32 * kills
     changes: dict[str, Any] = {
-        "train": {"tokens": STEPS * 4 * 16, "validate_every": "10 steps"},
+        "train": {"tokens": steps * 4 * 16, "validate_every": "10 steps"},
         "parallel": {"zero": zero},
         "checkpoint": {"every": "3 steps", "keep_last": 2},
     }
     whole = train_processes(small_run(corpus, tmp_path / "whole", **changes), processes)
     run = small_run(corpus, tmp_path / "killed", **changes)
-    moments = random.Random(processes)
-    for _ in range(KILLS):
-        children = start(run, processes)
+    moments, halves = random.Random(processes), 0
+    for _ in range(kills):
+        children = start(run, processes, before=write_slowly)
         wait_for_steps(run, newest_step(run) + moments.randrange(1, 16), children)
         time.sleep(moments.random() * 0.05)
         kill(children)
-    assert 0 < newest_step(run) < STEPS, "the kills must come in the middle of the run"
+        halves += bool(list((tmp_path / "killed" / "checkpoints").glob("*.tmp")))
+    assert 0 < newest_step(run) < steps, "the kills must come in the middle of the run"
+    assert halves, "and some of them in the middle of a checkpoint"
     rows = train_processes(run, processes)
     assert "going on from" in told(run)
-    assert len(train_rows(whole, "loss")) == STEPS
+    assert len(train_rows(whole, "loss")) == steps
     for column in ("step", "loss", "grad_norm", "learning_rate"):
         assert train_rows(rows, column) == train_rows(whole, column)
     assert [row for row in rows if row["kind"] == "validation"] == [row for row in whole if row["kind"] == "validation"]

@@ -1,0 +1,104 @@
+"""The state of an engine held still in the host's memory, while training goes on changing it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Take = Callable[[Tensor], Tensor]
+
+
+def replace_tensors(value: Any, take: Take) -> Any:
+    """A deep copy of plain data and small objects, with `take` of each tensor; the same tensor is taken once.
+
+    DeepSpeed's state holds scalers, defaultdicts and addresses beside its tensors, which go on changing as well: what
+    torch.save can write, pickle can copy.
+    """
+    tensors: list[Tensor] = []
+    known: dict[object, int] = {}
+    sources: list[Tensor] = []  # kept until the end: a freed tensor's address could come back
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, found: Any) -> int | None:
+            if not isinstance(found, Tensor):
+                return None
+            if (key := _place(found)) not in known:
+                known[key] = len(tensors)
+                sources.append(found)
+                tensors.append(take(found.detach()).requires_grad_(found.requires_grad))
+            return known[key]
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, number: int) -> Tensor:
+            return tensors[number]
+
+    file = io.BytesIO()
+    Pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+    file.seek(0)
+    return Unpickler(file).load()
+
+
+def _place(tensor: Tensor) -> object:
+    """What two tensors must share to be one. Empty ones have no address."""
+    if not tensor.numel():
+        return id(tensor)
+    return tensor.data_ptr(), tensor.device, tensor.dtype, tensor.shape, tensor.stride(), tensor.requires_grad
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of all tensors in `value`, each counted once."""
+    found: list[int] = []
+
+    def count(tensor: Tensor) -> Tensor:
+        found.append(tensor.nbytes)
+        return torch.empty(0, dtype=tensor.dtype)
+
+    replace_tensors(value, count)
+    return sum(found)
+
+
+def compact(tensor: Tensor) -> Tensor:
+    """The tensor itself, or its copy where it is a part of something larger: torch.save writes whole storages."""
+    return tensor if tensor.nbytes == tensor.untyped_storage().nbytes() else tensor.to("cpu", copy=True)
+
+
+class HostBuffers:
+    """Host memory that tensors are copied into, kept from one checkpoint to the next so that only the first allocates.
+
+    Pinned where tensors come from a GPU: they are then copied beside one another, and `wait` waits for all.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: list[Tensor] = []
+        self._used = 0
+
+    def start(self) -> None:
+        """From here on the buffers are filled again, in the same order."""
+        self._used = 0
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """A copy of `tensor` in the next buffer."""
+        at, self._used = self._used, self._used + 1
+        if at == len(self._buffers):
+            self._buffers.append(_like(tensor))
+        elif self._buffers[at].shape != tensor.shape or self._buffers[at].dtype != tensor.dtype:
+            self._buffers[at] = _like(tensor)
+        return self._buffers[at].copy_(tensor, non_blocking=tensor.is_cuda).detach()
+
+    def wait(self) -> None:
+        """Until everything that was taken is there."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    def bytes(self) -> int:
+        """Memory that is held."""
+        return sum(buffer.nbytes for buffer in self._buffers)
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)

@@ -1,0 +1,54 @@
+"""Values held still while their sources change."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+
+import torch
+
+from pretrain.checkpoint.snapshot import HostBuffers, compact, replace_tensors, tensor_bytes
+
+
+def test_a_copy_holds_what_the_sources_held() -> None:
+    weight, group = torch.arange(6.0).view(2, 3), {"lr": 0.1, "params": [0]}
+    state = {"module": OrderedDict(a=weight, b=weight[0], c=torch.empty(0)), "groups": [group], "f": defaultdict(dict)}
+    held = replace_tensors(state, HostBuffers().take)
+    weight.add_(100)
+    group["lr"] = 7
+    assert held["module"]["a"].tolist() == [[0, 1, 2], [3, 4, 5]] and held["module"]["b"].tolist() == [0, 1, 2]
+    assert held["groups"] == [{"lr": 0.1, "params": [0]}] and held["f"]["new"] == {}
+    assert held["module"]["c"].numel() == 0
+
+
+def test_the_same_tensor_is_copied_once() -> None:
+    weight = torch.ones(1000)
+    state = {"embedding": weight, "head": weight, "view": weight.view(1000), "double": weight[:500]}
+    held = replace_tensors(state, HostBuffers().take)
+    assert held["embedding"] is held["head"] is held["view"]
+    assert tensor_bytes(state) == 4000 + 2000
+
+
+def test_buffers_are_used_again() -> None:
+    buffers, addresses = HostBuffers(), []
+    for value in range(3):
+        buffers.start()
+        held = replace_tensors([torch.full((10,), float(value)), torch.full((3,), value)], buffers.take)
+        addresses.append([tensor.data_ptr() for tensor in held])
+        assert held[0].tolist() == [value] * 10
+    assert addresses[0] == addresses[1] == addresses[2]
+    assert buffers.bytes() == 10 * 4 + 3 * 8
+
+
+def test_buffers_follow_a_change_of_shape() -> None:
+    buffers = HostBuffers()
+    for size in (4, 6):
+        buffers.start()
+        assert replace_tensors(torch.arange(size), buffers.take).tolist() == list(range(size))
+
+
+def test_a_part_is_written_without_the_whole() -> None:
+    """torch.save would write the storage behind it."""
+    whole = torch.arange(1000.0)
+    assert compact(whole) is whole
+    part = compact(whole[10:12])
+    assert part.untyped_storage().nbytes() == 8 and part.tolist() == [10, 11]
