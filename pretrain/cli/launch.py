@@ -61,7 +61,8 @@ def launch(
         raise typer.Exit(2)
     if dry_run:
         return
-    script = start.write(chosen, workdir, array).relative_to(workdir)
+    script = start.write(chosen, workdir, array)
+    script = script.relative_to(workdir) if script.is_relative_to(workdir) else script
     if chosen.cluster.launcher == "slurm":
         jobs = start.submit(chosen, script, chain)
         typer.echo(f"queued as job {', '.join(jobs)}: {script}")

@@ -177,3 +177,16 @@ def test_a_dry_run_writes_nothing(corpus: Path, tmp_path: Path) -> None:
     bad = subprocess.run([*command, "8"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert bad.returncode == 2 and bad.stderr.count("batch.global_batch_size = 4") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
+
+
+def test_a_run_directory_may_lie_anywhere(corpus: Path, tmp_path: Path) -> None:
+    """Not only below the folder in which the command is typed."""
+    slurm, elsewhere = FakeSlurm(tmp_path), tmp_path / "elsewhere" / "small"
+    slurm.answer(sbatch_out="17", sinfo_out="node1|gpu*|gpu:8|64|infinite|idle")
+    (folder := tmp_path / "here").mkdir()
+    (folder / "run.yaml").write_text(yaml.safe_dump(small_run(corpus, elsewhere)))
+    command = [sys.executable, "-m", "pretrain.cli.main", "launch", "run.yaml", "--on", "slurm"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **slurm.environment}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"queued as job 17: {elsewhere}/job.sbatch" in done.stdout
