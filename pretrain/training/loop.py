@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from pretrain.checkpoint.rank import Extra
 from pretrain.checkpoint.save import Saved, Saver
 from pretrain.checkpoint.state import TrainState
-from pretrain.config.units import Interval
 from pretrain.data.loader import Loader
 from pretrain.data.order import extend_hash
 from pretrain.monitoring.metrics import Metrics
-from pretrain.monitoring.throughput import Meter, peak_memory_bytes
+from pretrain.parallel.process import World
 from pretrain.resilience.attempts import Outcome
 from pretrain.resilience.signals import StopFlag
 from pretrain.resilience.spikes import History
-from pretrain.training.pace import PaceKeeper
+from pretrain.resilience.stop import StopRequest
+from pretrain.training.clock import Clocks
 from pretrain.training.record import Record
+from pretrain.training.rows import Teller, validation_row
 from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
-from pretrain.training.spikes import RollBack, describe, make_judge, told
+from pretrain.training.spikes import RollBack, describe, make_judge
 from pretrain.training.step import DivergedError, StepResult, train_step
-from pretrain.training.validation import scores, validate
 
 
 @dataclass(frozen=True)
@@ -54,45 +51,58 @@ def train_until_done(
     Raises DivergedError when a spike or a loss that is no number stops the run, RollBack when it asks for an earlier
     checkpoint, SaveError when the last checkpoint cannot be written.
     """
-    run, world = session.run, session.world
-    meter, pace = Meter(run, world.size, world.device), PaceKeeper(session)
-    steps = range(state.step, session.total_steps)
-    validate_clock, save_clock = Clock(run.train.validate_every), Clock(run.checkpoint.every)
+    world, steps = session.world, range(state.step, session.total_steps)
+    teller, clocks = Teller(session, metrics), Clocks(session.run)
     with _loader(session, steps) as loader, _saver(session, metrics, checkpoints, extra) as saver:
         for step in steps:
-            started = time.perf_counter()
+            teller.begin()
             world.at("data", step + 1)
             asked = stop.look()
-            clocks = [validate_clock.rings(world.is_writer), save_clock.rings(world.is_writer)]
-            votes = [asked is not None and asked.then == then for then in ("end", "requeue")] + [*clocks, saver.busy]
-            result = _step(session, state, loader, votes, checkpoints)
+            result = _step(session, state, loader, _votes(asked, clocks, saver, world), checkpoints)
             world.started()
             before, state = state, advance(session, state, result.verdict.history)
-            end, requeue, validate_now, save_now, writing = result.votes
-            stopping, last, record.step = end or requeue, step == steps[-1], state.step
-            for message in told(session, state, result):
-                metrics.event(state.step, state.tokens, message)
-            if (state.step % run.monitoring.log_every == 0 or last) and math.isfinite(result.losses.mean):
-                metrics.write("train", train_row(session, state, result, meter, time.perf_counter() - started))
-            for message in pace.after(state.step):
-                metrics.event(state.step, state.tokens, message)
-            if validate_clock.due(before, state) or validate_now or last:
+            agreed, last, record.step = Agreed(*result.votes), step == steps[-1], state.step
+            teller.step(state, result, last)
+            if clocks.validate.due(before, state) or agreed.validate or last:
                 world.at("validation")
                 metrics.write("validation", validation_row(session, state))
-                validate_clock.restart()
-            if stopping and not last:
-                reason = asked.why if asked else "a signal to another rank"
-                metrics.event(state.step, state.tokens, f"{reason}: saving and ending")
-            if save_clock.due(before, state) or save_now or stopping or last:
+                clocks.validate.restart()
+            if clocks.save.due(before, state) or agreed.save or agreed.stops or last:
+                reason = teller.stop(state, asked) if agreed.stops and not last else ""
                 world.at("checkpoint")
                 metrics.flush()
-                saver.save(state, last=stopping or last)
-                save_clock.restart()
-            elif not writing:
+                saver.save(state, last=agreed.stops or last)
+                clocks.save.restart()
+                if agreed.stops and not last:
+                    return Ended(state, "stopped" if agreed.end else "saved", reason)
+            elif not agreed.writing:
                 saver.settle()
-            if stopping and not last:
-                return Ended(state, "stopped" if end else "saved", reason)
     return Ended(state, "finished")
+
+
+class Agreed(NamedTuple):
+    """For each thing that ranks vote on, whether any of them voted so."""
+
+    end: bool
+    """Save and end; a person wishes so."""
+    requeue: bool
+    """Save and end; there is more to do."""
+    validate: bool
+    save: bool
+    writing: bool
+    """A checkpoint is still being written."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether this step is the last one here."""
+        return self.end or self.requeue
+
+
+def _votes(asked: StopRequest | None, clocks: Clocks, saver: Saver, world: World) -> list[bool]:
+    """What this rank votes, in the order of Agreed."""
+    then = asked.then if asked else ""
+    rings = clocks.validate.rings(world.is_writer), clocks.save.rings(world.is_writer)
+    return [then == "end", then == "requeue", *rings, saver.busy]
 
 
 def _loader(session: Session, steps: range) -> Loader:
@@ -117,71 +127,6 @@ def advance(session: Session, state: TrainState, history: History) -> TrainState
         order_hash=extend_hash(state.order_hash, session.order.step(state.step)),
         spikes=history.plain(),
     )
-
-
-def train_row(
-    session: Session, state: TrainState, result: StepResult, meter: Meter, seconds: float
-) -> dict[str, float | int | str]:
-    """The metrics of one step. Units: nats, tokens, seconds, bytes; tflops and mfu are per device."""
-    names, losses = session.corpus.sources, result.losses
-    tokens = sum(losses.tokens)
-    first, _ = session.plan.batch(state.step - 1)
-    speed = meter.measure(tokens, seconds)
-    return {
-        "step": state.step,
-        "tokens": state.tokens,
-        "first_sample": session.plan.order_index(np.array([first])).item(),
-        "loss": losses.mean,
-        **{f"loss/{name}": loss for name, loss in losses.per_source(names).items()},
-        "grad_norm": result.grad_norm,
-        **({} if result.verdict.updates else {"left_out": 1}),
-        "learning_rate": learning_rate(session.run, state.tokens),
-        "batch_tokens": tokens,
-        **{f"batch_tokens/{name}": count for name, count in zip(names, losses.tokens, strict=True) if count},
-        "step_seconds": seconds,
-        "data_seconds": result.data_seconds,
-        "tokens_per_second": speed.tokens_per_second,
-        "tflops": speed.tflops,
-        "mfu": speed.mfu,
-        "memory_bytes": peak_memory_bytes(session.world.device),
-    }
-
-
-def validation_row(session: Session, state: TrainState) -> dict[str, float | int | str]:
-    """Loss, perplexity and bits per byte on the validation windows: of all, and per source."""
-    losses = validate(session.runner, session.corpus, session.run, session.mesh)
-    row: dict[str, float | int | str] = {"step": state.step, "tokens": state.tokens}
-    for name, score in scores(losses, session.corpus.manifest).items():
-        suffix = "" if name == "all" else f"/{name}"
-        row[f"loss{suffix}"] = score.loss
-        row[f"perplexity{suffix}"] = score.perplexity
-        row[f"bits_per_byte{suffix}"] = score.bits_per_byte
-    return row
-
-
-class Clock:
-    """Whether an Interval is over: by steps or tokens computed, by seconds counted since the last restart."""
-
-    def __init__(self, interval: Interval | None) -> None:
-        self._interval = interval
-        self._started = time.monotonic()
-
-    def due(self, before: TrainState, now: TrainState) -> bool:
-        """Whether a multiple of the interval was reached between two states; a pure function of them."""
-        if self._interval is None or self._interval.unit == "seconds":
-            return False
-        unit, amount = ("step" if self._interval.unit == "steps" else "tokens"), self._interval.amount
-        return int(getattr(now, unit) // amount) > int(getattr(before, unit) // amount)
-
-    def rings(self, mine: bool) -> bool:
-        """Whether the seconds are over. Only the rank whose clock counts (`mine`) says so; the others are told."""
-        if not mine or self._interval is None or self._interval.unit != "seconds":
-            return False
-        return time.monotonic() - self._started >= self._interval.amount
-
-    def restart(self) -> None:
-        """Count seconds from now."""
-        self._started = time.monotonic()
 
 
 def _step(session: Session, state: TrainState, loader: Loader, votes: list[bool], checkpoints: Path) -> StepResult:

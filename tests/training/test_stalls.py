@@ -49,9 +49,9 @@ def sleep_in_step(directory: Path) -> None:
 
 
 def sleep_in_checkpoint(directory: Path) -> None:
-    from pretrain.training import loop
+    from pretrain.checkpoint.save import Saver
 
-    at_step(1, lambda: time.sleep(1000), loop, "_save")
+    at_step(1, lambda: time.sleep(1000), Saver, "save")
 
 
 def freeze(directory: Path) -> None:
