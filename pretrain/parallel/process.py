@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -92,6 +93,7 @@ def join_world(resilience: Resilience | None = None) -> World:
     store: Store = HashStore()
     head = "127.0.0.1"
     if place.size > 1:
+        allow_connections()
         os.environ.update(find_rendezvous(os.environ))
         head, arrival = os.environ["MASTER_ADDR"], timedelta(seconds=resilience.stall.start)
         store = open_store(os.environ, place.rank, arrival)
@@ -99,6 +101,12 @@ def join_world(resilience: Resilience | None = None) -> World:
     watch = Watch(store, head, place.rank, place.size, resilience)
     dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
     return World(place.rank, place.size, device, watch)
+
+
+def allow_connections() -> None:
+    """Let this process open as many files as the system permits: rank 0 holds two connections to every rank."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def record_flights() -> None:
