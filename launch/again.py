@@ -6,7 +6,9 @@ Needs nothing but Python itself.
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,9 +54,14 @@ def next_link(directory: Path, job: str) -> str | None:
     return next((link for link in later if not slurm.is_over(waiting.get(link, "GONE"))), None)
 
 
-def wait_for_the_end() -> None:
-    """SLURM ends a job that was requeued; leaving before it does could be taken for the job's own end."""
-    time.sleep(ENDING)
+def wait_for_the_end(news: Callable[[], Sequence[signal.Signals]]) -> None:
+    """SLURM ends a job that was requeued; leaving before it does could be taken for the job's own end.
+
+    `news`: signals that came since it was last called. SIGTERM is that end: who stays costs the run KillWait seconds.
+    """
+    until = time.monotonic() + ENDING
+    while time.monotonic() < until and signal.SIGTERM not in news():
+        time.sleep(0.1)
 
 
 def _requeue(job: str) -> None:

@@ -52,7 +52,7 @@ def supervise(settings: Settings, signals: Signals) -> int:
         if signals.wish_to_end or _asked_to_end(directory):
             return _say(int(attempt.outcome != "saved"), "not started again: asked to end")
         if settings.slurm:
-            return _hand_on(settings, decision, bool(attempt.bad_hosts))
+            return _hand_on(settings, decision, bool(attempt.bad_hosts), signals)
         if settings.node == 0:
             clear_stop(directory)
         _rest(settings, attempt, signals)
@@ -143,8 +143,9 @@ def _give_up(settings: Settings, number: int, decision: Decision) -> int:
     return 2 if attempts[-1].outcome == "refused" else 1
 
 
-def _hand_on(settings: Settings, decision: Decision, new_bad_hosts: bool) -> int:
+def _hand_on(settings: Settings, decision: Decision, new_bad_hosts: bool, signals: Signals) -> int:
     """Under SLURM the job itself starts again. Without an answer from SLURM a person is needed."""
+    signals.news()  # those that came before count no more
     try:
         said = start_again(settings.directory, decision, new_bad_hosts)
     except slurm.SlurmError as error:
@@ -152,7 +153,7 @@ def _hand_on(settings: Settings, decision: Decision, new_bad_hosts: bool) -> int
         return _say(1, f"not started again: {error}. It goes on with: sbatch {script}")
     _say(0, said)
     if said.endswith("requeued"):
-        wait_for_the_end()
+        wait_for_the_end(signals.news)
     return 0
 
 

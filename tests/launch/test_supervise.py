@@ -216,6 +216,15 @@ class TestUnderSlurm:
         self.run(slurm, tmp_path / "run", ["die"])
         assert slurm.calls == ["squeue --noheader --jobs 17 --states=all --format=%T %r", "scontrol requeue 17"]
 
+    def test_a_requeued_job_ends_when_slurm_says_so(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        """Staying until it is killed would cost KillWait seconds; leaving before looks like the job's own end."""
+        process = start_supervisor(tmp_path / "run", ["die"], "--slurm", environment=in_job(slurm))
+        wait_for(lambda: any(" requeue " in call for call in slurm.calls))
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        send(process, signal.SIGTERM)
+        assert process.wait(5) == 0, process.communicate()[0]
+
     def test_a_task_of_an_array_leaves_it_to_the_next_and_the_last_requeues_itself(
         self, tmp_path: Path, slurm: FakeSlurm
     ) -> None:
