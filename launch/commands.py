@@ -64,8 +64,9 @@ def each_node_runs_it(cluster: Cluster) -> bool:
 
 
 def _slurm(cluster: Cluster, directory: Path, workdir: Path) -> list[Words]:
-    # --wait and not --kill-on-bad-exit: ranks say themselves who ended and why, which takes some seconds
-    srun = ["srun", "--kill-on-bad-exit=0", "--wait=120"]
+    # --wait and not --kill-on-bad-exit: ranks say themselves who ended and why, which takes up to 20 s; one that
+    # never heard of the others, because rank 0 could not start, would wait far longer
+    srun = ["srun", "--kill-on-bad-exit=0", "--wait=30"]
     logs = ["--open-mode=append", f"--output={quote(str(directory))}/{RANK_LOG}"]
     if cluster.slurm.start == "torchrun":
         one = ["--ntasks-per-node=1", f"--cpus-per-task={cluster.gpus_per_node * (cluster.cpus_per_gpu or 1)}"]

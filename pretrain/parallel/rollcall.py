@@ -22,10 +22,12 @@ def open_store(environment: Mapping[str, str], rank: int, arrival: timedelta = A
     """
     by_agent = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    serves = rank == 0 and not by_agent
     try:
-        serves = rank == 0 and not by_agent
         store = TCPStore(host, port, None, serves, arrival, wait_for_workers=False, multi_tenant=True)
     except (dist.DistNetworkError, dist.DistStoreError) as error:
+        if serves:
+            raise RunError(f"rank 0 cannot listen at port {port} of {host}, where all should meet: {error}") from None
         raise RunError(f"rank {rank} found nobody at {host}:{port}, where rank 0 should be: {error}") from None
     attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps one store over its restarts
     return PrefixStore(f"pretrain/{attempt}", store)

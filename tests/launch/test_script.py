@@ -80,7 +80,7 @@ export NCCL_DEBUG=1
 
 # saves when SLURM warns, starts again when there is more to do
 exec {PY} -m launch.supervise runs/small --slurm --grace=580 --output=logs/attempt-{{attempt}}.log {SUPERVISE} -- \\
-    srun --kill-on-bad-exit=0 --wait=120 --cpus-per-task=12 \\
+    srun --kill-on-bad-exit=0 --wait=30 --cpus-per-task=12 \\
         --open-mode=append --output=runs/small/logs/attempt-{{attempt}}.rank-%5t.log \\
         {PY} -u -m pretrain.train runs/small/launch.yaml
 """
@@ -164,7 +164,7 @@ RANK = "bash runs/small/rank.sh {attempt}"
         (
             {"launcher": "slurm", **NODES, "slurm": {"start": "torchrun"}},
             [
-                "srun --kill-on-bad-exit=0 --wait=120 --ntasks-per-node=1 --cpus-per-task=4",
+                "srun --kill-on-bad-exit=0 --wait=30 --ntasks-per-node=1 --cpus-per-task=4",
                 f"{PY} -m torch.distributed.run --nproc-per-node=4 --nnodes=$SLURM_JOB_NUM_NODES",
                 "--rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID-{attempt} --rdzv-endpoint=$HEAD:{port}",
                 f"--no-python {RANK}",
@@ -177,7 +177,7 @@ RANK = "bash runs/small/rank.sh {attempt}"
                 "container": {"kind": "pyxis", "image": "a.sqsh", "mounts": ["/data:/data"]},
             },
             [
-                "srun --kill-on-bad-exit=0 --wait=120",
+                "srun --kill-on-bad-exit=0 --wait=30",
                 "--open-mode=append --output=runs/small/logs/attempt-{attempt}.rank-%5t.log",
                 "--container-image=a.sqsh --container-mounts=/home/ada:/home/ada,/data:/data"
                 " --container-workdir=/home/ada",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from datetime import timedelta
 
@@ -31,6 +32,14 @@ def test_ranks_that_never_start_are_named(place: dict[str, str]) -> None:
 def test_nobody_serves(place: dict[str, str]) -> None:
     with pytest.raises(RunError, match=r"rank 1 found nobody at 127\.0\.0\.1"):
         open_store(place, 1, SOON)
+
+
+def test_the_port_is_taken(place: dict[str, str]) -> None:
+    with (
+        socket.create_server(("0.0.0.0", int(place["MASTER_PORT"]))),
+        pytest.raises(RunError, match=r"rank 0 cannot listen at port \d+ of 127\.0\.0\.1, .*address already in use"),
+    ):
+        open_store(place, 0, SOON)
 
 
 def test_names() -> None:
