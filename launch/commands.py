@@ -72,6 +72,8 @@ def _slurm(cluster: Cluster, directory: Path, workdir: Path) -> list[Words]:
         one = ["--ntasks-per-node=1", f"--cpus-per-task={cluster.gpus_per_node * (cluster.cpus_per_gpu or 1)}"]
         return [[*srun, *one, *_contained(cluster, workdir)], *_torchrun_in_slurm(cluster, directory)]
     cpus = [f"--cpus-per-task={cluster.cpus_per_gpu}"] if cluster.cpus_per_gpu else []
+    if (cluster.min_nodes or cluster.nodes) < cluster.nodes:  # the job does not say how many tasks it has
+        cpus.append(f"--ntasks-per-node={cluster.gpus_per_node}")
     lines = [[*srun, *cpus], logs, _contained(cluster, workdir), train(cluster, directory)]
     return [line for line in lines if line]
 

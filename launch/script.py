@@ -57,10 +57,12 @@ def directives(run: Run, workdir: Path, array: int = 1) -> list[str]:
     log = workdir / run.run_directory / "logs" / ("job-%A_%a.log" if array > 1 else "job-%j.log")
     tasks = 1 if slurm.start == "torchrun" else cluster.gpus_per_node
     cpus = (cluster.cpus_per_gpu or 1) * cluster.gpus_per_node // tasks
+    # told tasks per node, SLURM counts them for the fewest nodes and allocates no more than those
+    per_node = f"--ntasks-per-node={tasks}" if fewest == cluster.nodes else f"--mincpus={cpus * tasks}"
     lines = [
         f"--job-name={run.name}",
         f"--nodes={cluster.nodes if fewest == cluster.nodes else f'{fewest}-{cluster.nodes}'}",
-        f"--ntasks-per-node={tasks}",
+        per_node,
         f"--gres=gpu:{cluster.gpus_per_node}" if cluster.gpus else "",
         f"--cpus-per-task={cpus}" if cluster.cpus_per_gpu else "",
         f"--time={time_limit(slurm.time)}" if slurm.time else "",

@@ -204,8 +204,8 @@ def test_commands(cluster: dict[str, Any], command: list[str]) -> None:
     [
         ({"launcher": "slurm", "gpus": False}, "#SBATCH --ntasks-per-node=1\n#SBATCH --exclusive"),
         (
-            {"launcher": "slurm", "nodes": 4, "min_nodes": 2},
-            "#SBATCH --nodes=2-4",
+            {"launcher": "slurm", "nodes": 4, "min_nodes": 2, "gpus_per_node": 8, "cpus_per_gpu": 12},
+            "#SBATCH --nodes=2-4\n#SBATCH --mincpus=96",
         ),
         (
             {"launcher": "torchrun", **NODES, "torchrun": STATIC},
@@ -226,6 +226,13 @@ def test_lines(cluster: dict[str, Any], line: str) -> None:
     script = next(iter(scripts(cluster).values()))
     assert f"{line}\n" in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_tasks_of_a_range_of_nodes() -> None:
+    """Counted by srun: told to sbatch, SLURM 22.05 allocates the fewest nodes and never more."""
+    script = scripts({"launcher": "slurm", "nodes": 4, "min_nodes": 2, "gpus_per_node": 8})["job.sbatch"]
+    assert "#SBATCH --ntasks" not in script
+    assert "srun --kill-on-bad-exit=0 --wait=30 --ntasks-per-node=8 \\\n" in script
 
 
 def test_an_array() -> None:
