@@ -27,6 +27,7 @@ SPACES = ("--net", "--uts", "--ipc", "--mount", "--pid")
 BOOT = """
 mount -t proc proc /proc && mount -t tmpfs tmpfs /dev/shm && mount -t tmpfs tmpfs /run && mkdir /run/sshd
 hostname {name}
+{share}
 mount --bind {etc}/hosts /etc/hosts && mount --bind {etc}/ssh_config /etc/ssh/ssh_config
 if [ -d ~root/.ssh ]; then mount -t tmpfs tmpfs ~root/.ssh; fi
 ip link set lo up
@@ -50,8 +51,12 @@ class Machine:
 
     def start(self) -> None:
         """Boot. Raises RuntimeError with what the shell said when the system does not allow it."""
-        script = "set -e" + BOOT.format(name=self.name, etc=shlex.quote(str(self.base / "etc")))
-        unshare = ["unshare", *SPACES, "--fork", "--kill-child", "sh", "-c", script]
+        etc, runs = (shlex.quote(str(self.base / name)) for name in ("etc", "runs"))
+        # what the login machine mounts below runs/ is mounted on every machine, and nothing else is
+        share = "" if self._inside else f"mount --bind {runs} {runs} && mount --make-shared {runs}"
+        script = "set -e" + BOOT.format(name=self.name, etc=etc, share=share)
+        kept = ["--propagation=unchanged"] if self._inside else []
+        unshare = ["unshare", *SPACES, *kept, "--fork", "--kill-child", "sh", "-c", script]
         enter = self._inside.entering() if self._inside else ["setpriv", "--pdeathsig", "KILL"]
         with (self.base / "log" / f"{self.name}.boot").open("w") as log:
             self._boot = subprocess.Popen([*enter, *unshare], stdout=subprocess.PIPE, stderr=log, text=True)

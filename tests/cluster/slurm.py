@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -119,6 +119,20 @@ class Cluster:
         """A new directory that all machines see."""
         (path := self.base / "runs" / name).mkdir()
         return path
+
+    @contextlib.contextmanager
+    def small_disk(self, directory: Path, size: str) -> Iterator[Path]:
+        """A disk of its own at `directory` (below runs/) on all machines; yields where this process sees it.
+
+        What is on it at the end stays in `directory`.
+        """
+        self.ask("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory))
+        seen = Path(f"/proc/{self.login.first}/root{directory}")
+        try:
+            yield seen
+            shutil.copytree(seen, directory, dirs_exist_ok=True)
+        finally:
+            self.ask("umount", str(directory))
 
     # ---- the controller
 

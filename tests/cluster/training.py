@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from pretrain.checkpoint.state import read_state
 from pretrain.monitoring.jsonl import read_rows
 from tests.cluster.faults import write_site
 from tests.cluster.machine import Machine, command_of, environment_of
-from tests.cluster.slurm import Cluster, Node, wait_for
+from tests.cluster.slurm import Cluster, wait_for
 from tests.example import small_run
 from tests.processes import train_processes, train_rows
 
@@ -41,7 +41,7 @@ class Rank(NamedTuple):
     """A training process, seen from outside."""
 
     rank: int
-    node: Node
+    node: Machine
     pid: int
 
 
@@ -96,9 +96,10 @@ class Training:
             raise TimeoutError(f"{error}; it stands at {self.step()}:\n{self.told()}") from None
 
     def ranks(self) -> list[Rank]:
-        """All training processes that now run on any node."""
-        found = [_rank_of(node, pid) for node in self.cluster.nodes for pid in node.foreign()]
-        return sorted(rank for rank in found if rank is not None)
+        """All training processes that now run on any machine."""
+        machines = (self.cluster.login, *self.cluster.nodes)
+        found = [_rank_of(machine, pid) for machine in machines for pid in machine.foreign()]
+        return sorted((rank for rank in found if rank is not None), key=lambda rank: rank.rank)
 
     def rank(self, number: int) -> Rank:
         """The process of a rank. Raises LookupError when it does not run."""
@@ -128,10 +129,12 @@ def make_training(cluster: Cluster, corpus: Path, name: str, step_seconds: float
     return Training(cluster, run, environment)
 
 
-def undisturbed(training: Training, processes: int, directory: Path) -> Curve:
-    """What comes of the run in as many processes of this machine when nothing happens to it."""
+def undisturbed(
+    training: Training, processes: int, directory: Path, before: Callable[[Path], None] | None = None
+) -> Curve:
+    """What comes of the run in as many processes of this machine when nothing but `before` happens to it."""
     run = {**training.run, "directory": str(directory)}
-    train_processes(run, processes)
+    train_processes(run, processes, before=before)
     return curve_of(run)
 
 
@@ -165,7 +168,7 @@ def nothing_left(cluster: Cluster, seconds: float = 30, machines: Iterable[Machi
         raise AssertionError(f"left after {seconds:g} s: {cluster.foreign()}") from None
 
 
-def _rank_of(node: Node, pid: int) -> Rank | None:
+def _rank_of(node: Machine, pid: int) -> Rank | None:
     """The rank that a process is, if it trains: not the launchers around it, which carry the same words."""
     words, variables = command_of(pid), environment_of(pid)
     if not _trains(words):

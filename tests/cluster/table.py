@@ -1,0 +1,101 @@
+"""All tests on the cluster, and what every fault cost: python -m tests.cluster.table docs/faults.md [times]"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.cluster.machine import ROOT
+
+HEAD = """# Faults on a SLURM cluster
+
+Written by `make test-cluster` (root, Linux namespaces, Debian's SLURM 22.05; no GPU). Each row is a test in
+[tests/cluster/](../tests/cluster) that does this to a run on a real cluster of four nodes, started with
+`pretrain launch`, of two CPU processes over gloo (or four), all of it on one machine of {cores} cores. Unless the row
+says otherwise the losses, gradient norms and the hash of the sample order are those of a run to which nothing happened,
+bit for bit, and afterwards no process of the run is left on any machine.
+
+- **ours**: seconds from the fault to the end of the next training step, less SLURM's own: finding it, ending what is
+  left, imports, loading, the step. The target is 20 s. Median (worst).
+- **SLURM**: seconds from asking it for a new start, or from the fault where SLURM is who notices it, until it starts.
+  The test cluster has SlurmdTimeout 15 (default 300), KillWait 5 (30) and munge's cred_expire 5 (120).
+- **redone**: steps computed again, at most. A checkpoint is due every 4 steps.
+
+{passed} of {all} rows passed every time, of {times} times.
+
+| fault | expected | passed | ours | SLURM | redone | for example |
+|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One test, all times it ran."""
+
+    test: str
+    about: str
+    runs: list[dict[str, Any]]
+
+    @property
+    def passed(self) -> int:
+        return sum(run["passed"] for run in self.runs)
+
+    def line(self) -> str:
+        """Of the table."""
+        costs = [run for run in self.runs if run["passed"] and "seconds" in run]
+        ours = _spread([run["seconds"] - run["slurm"] for run in costs])
+        slurm, redone = _spread([run["slurm"] for run in costs]), max((run["redone"] for run in costs), default="")
+        note = next((run["note"] for run in self.runs if run.get("note")), "").replace("|", "/").replace("\n", " ")
+        cells = [_words(self.test), self.about, f"{self.passed} of {len(self.runs)}", ours, slurm, redone, note[:160]]
+        return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def rows_of(lines: Sequence[str]) -> Iterator[Row]:
+    """What conftest.py wrote, gathered by test, in the order in which they ran first."""
+    runs = [json.loads(line) for line in lines]
+    for test in dict.fromkeys(run["test"] for run in runs):
+        mine = [run for run in runs if run["test"] == test]
+        yield Row(test, " ".join(mine[-1]["about"].split()), mine)
+
+
+def main(output: str, times: str = "1") -> int:
+    """Run everything `times` times; 0 when all passed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        table, codes = Path(scratch) / "table.jsonl", []
+        for _ in range(int(times)):
+            command = [sys.executable, "-m", "pytest", "tests/cluster", "-m", "", f"--fault-table={table}"]
+            codes.append(subprocess.run(command, cwd=ROOT).returncode)
+        write(table.read_text().splitlines(), Path(output), int(times))
+    return max(codes)
+
+
+def write(lines: Sequence[str], output: Path, times: int) -> None:
+    """The page."""
+    rows = list(rows_of(lines))
+    passed = sum(row.passed == len(row.runs) for row in rows)
+    head = HEAD.format(cores=_cores(), passed=passed, all=len(rows), times=times)
+    output.write_text(head + "\n".join(row.line() for row in rows) + "\n", encoding="utf-8")
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{median(values):.0f} ({max(values):.0f})" if values else ""
+
+
+def _words(test: str) -> str:
+    return test.removeprefix("test_").replace("_", " ").replace("[", " [")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
