@@ -68,6 +68,8 @@ class Watch:
         self.started = False
         """Whether the first step is done: connections were made, kernels compiled."""
         self._limits, self._at = config.stall, Position("start", 0, time.monotonic())
+        self._left: Position | None = None
+        """Where it was before it entered the phase "end"."""
         self._closed, self._told, self._sending = False, threading.Event(), threading.Lock()
         self._verdict = f"rank 0 of {size} on {host} ended without a word (killed, or out of memory)"
         self._silence = f"rank 0 of {size} on {host} said nothing for {config.stall.silence:g} s (frozen, or gone)"
@@ -84,6 +86,8 @@ class Watch:
         run is ended by a timer outside Python. Until `started` every phase is "start": first steps are slow.
         """
         step = self._at.step if step is None else step
+        if phase == "end" and self._at.phase != "end":
+            self._left = self._at
         self._at = Position(phase, step, time.monotonic()) if self.started else replace(self._at, step=step)
 
     def computed(self, window: int, seconds: float) -> None:
@@ -92,7 +96,9 @@ class Watch:
 
     def tell(self, error: BaseException) -> None:
         """Say what ended this rank; the others are told. It stays watched until it has ended."""
-        self._say({"end": f"{type(error).__name__}: {error}"[:1000]})
+        at = self._left or self._at  # an error passes through "end" on its way here
+        where = {"phase": at.phase, "step": at.step, "seconds": time.monotonic() - at.since}
+        self._say({**where, "end": f"{type(error).__name__}: {error}"[:1000]})
 
     def explain(self, error: BaseException) -> str:
         """What ended the run, after this rank met `error`."""

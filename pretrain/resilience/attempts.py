@@ -129,7 +129,11 @@ def decide(attempts: Sequence[Attempt], limit: int, same_failure: int) -> Decisi
 
 
 def normalised(reason: str) -> str:
-    """A reason without what differs from try to try: numbers, process ids, addresses, ports, times."""
+    """A reason without what differs from try to try: numbers, process ids, addresses, ports, times; the phase, which of a
+    killed rank is that of its last sign of life; and the error in which others noticed.
+    """
+    reason = re.sub(r"; this rank saw \w+$", "", reason)
+    reason = re.sub(r",? (?:last )?in (?:start|data|step|validation|checkpoint|end)\b(?: at step \d+)?", "", reason)
     reason = re.sub(r"0x[0-9a-fA-F]+", "#", reason)
     reason = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b", "#", reason)
     return re.sub(r"\d+(?:[.:,]\d+)*", "#", reason).strip()

@@ -41,6 +41,19 @@ def test_strangers_are_not_heard() -> None:
     assert not ended
 
 
+def test_where_a_rank_failed_is_what_it_was_doing() -> None:
+    """Not where its last sign of life came from, nor the end through which the error passed."""
+    ended: list[str] = []
+    first, second, _ = pair(ended)
+    second.started = True
+    for phase in ("data", "step", "end"):
+        second.at(phase, 7)
+    assert f"rank 1 of 2 on {HOST} failed first, in step at step 7: ValueError: x" in second.explain(ValueError("x"))
+    first.close()
+    second.close()
+    assert not ended
+
+
 def test_the_end_of_rank_0_in_order_ends_the_watch() -> None:
     ended: list[str] = []
     first, second, _ = pair(ended)

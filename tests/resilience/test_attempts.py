@@ -122,6 +122,17 @@ def test_normalised(reason: str, plain: str) -> None:
     assert normalised(reason) == plain
 
 
+KILLED = "rank 1 of 2 on node2 ended without a word{} (killed, or out of memory){}"
+
+
+@pytest.mark.parametrize("where", [" in data at step 3", " in step at step 6", " in start", " in end at step 6"])
+def test_the_phase_does_not_tell_failures_apart(where: str) -> None:
+    """Of a killed rank it is that of its last sign of life, up to two seconds before."""
+    reason = KILLED.format(where, "; this rank saw RuntimeError")
+    assert normalised(reason) == normalised(KILLED.format("", ""))
+    assert normalised(f"rank 1 failed first,{where}: A: x") == normalised("rank 1 failed first: A: x")
+
+
 def test_a_stop_request(tmp_path: Path) -> None:
     assert read_stop(tmp_path) is None
     request_stop(tmp_path, "SIGUSR1: the time limit is near", "requeue")
