@@ -1,7 +1,8 @@
 # make quickstart   the whole main job on a small real mixture, from nothing to generated text
 # make test         everything CI runs
 # make test-layouts all rows of the layout table, and docs/layouts.md written from them
-# make test-cluster all tests on a SLURM cluster of namespaces, the slow ones too; needs root and the packages of .ci/run
+# make test-cluster all tests on a SLURM cluster of namespaces, and docs/faults.md written from them; needs root and the
+#                   packages of .ci/run; TIMES=5 does all of it five times
 # make lint         ruff and mypy
 
 PYTHON ?= python3
@@ -9,6 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Two test workers train on one thread each; more would only wait for one another.
 WORKERS ?= 2
+TIMES ?= 1
 TORCH_OPTIONS ?=
 
 .PHONY: install quickstart test test-layouts test-cluster lint benchmarks clean
@@ -41,7 +43,7 @@ test-layouts: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.layout_table docs/layouts.md
 
 test-cluster: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cluster.table docs/faults.md $(TIMES)
 
 benchmarks: install
 	$(BIN)/python -m benchmarks.data

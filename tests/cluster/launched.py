@@ -18,6 +18,8 @@ from tests.cluster.training import Training, make_training, nothing_left
 
 EVERY = 4
 """Steps between two checkpoints."""
+MOST = EVERY + 2
+"""Steps that may be redone: training goes on for two while a checkpoint is written, which does not count yet."""
 SILENCE = 5
 """resilience.stall.silence, in seconds."""
 SURVIVING: dict[str, Any] = {
@@ -135,7 +137,7 @@ class Launched(Training):
         assert at is not None
         return Moment(at, max((step for done, step in self.steps() if done <= at), default=0))
 
-    def cost(self, fault: Moment, attempt: int = 2, most: int = EVERY) -> Cost:
+    def cost(self, fault: Moment, attempt: int = 2, most: int = MOST) -> Cost:
         """Of what happened at `fault`, after which `attempt` went on. Raises AssertionError if it redid more steps."""
         went_on = self.attempts()[attempt - 1]
         assert went_on.started is not None and went_on.first_step is not None

@@ -28,7 +28,7 @@ FOUND = 10
 def test_a_rank_hangs(cluster: Cluster, corpus: Path, whole: Whole, told: Told, phase: str) -> None:
     """Found within the limit + 10 s; rank, host and phase named, stacks written; restarted, same curve."""
     stall = {"stall": {"silence": 60, "data": LIMIT, "step": LIMIT, "checkpoint": LIMIT}}
-    step = 8 if phase == "checkpoint" else 6
+    step = 8 if phase == "checkpoint" else 7
     fault = Fault(f"hang in {phase}", rank=1, step=step)
     run = make_launched(cluster, corpus, f"hang-{phase}", fault=fault, resilience=stall)
     run.submit()
