@@ -129,8 +129,8 @@ def decide(attempts: Sequence[Attempt], limit: int, same_failure: int) -> Decisi
 
 
 def normalised(reason: str) -> str:
-    """A reason without what differs from try to try: numbers, process ids, addresses, ports, times; the phase, which of a
-    killed rank is that of its last sign of life; and the error in which others noticed.
+    """A reason without what differs from try to try: numbers, process ids, addresses, ports, times, phases, which of a
+    killed rank is that of its last sign of life, and the error in which others noticed.
     """
     reason = re.sub(r"; this rank saw \w+$", "", reason)
     reason = re.sub(r",? (?:last )?in (?:start|data|step|validation|checkpoint|end)\b(?: at step \d+)?", "", reason)
