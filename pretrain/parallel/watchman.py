@@ -110,7 +110,7 @@ class Watchman:
             self._ranks[line] = Seen(int(message["rank"]), str(message["host"]), now, since=now)
         seen = self._ranks[line]
         seen.heard = now
-        if "phase" in message:
+        if "phase" in message and seen.words is None:  # after its last words it only ends
             seen.phase, seen.step, seen.since = message["phase"], message["step"], now - message["seconds"]
         if "where" in message:
             seen.where, seen.waits = message["where"], message["waits"]

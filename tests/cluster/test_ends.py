@@ -142,10 +142,11 @@ def test_two_launches_of_one_run(cluster: Cluster, corpus: Path, whole: Whole, t
     run = make_launched(cluster, corpus, "two", step_seconds=0)
     job = run.submit()
     code, said = run.pretrain("launch", str(run.path), "--on", "slurm")
-    assert code == 2 and said.count("must not be in use") == 1, said
+    message = said.partition("nothing was started:\n")[2]
+    assert code == 2 and message.count("must not be in use") == 1, said
     (only,) = run.until_finished()
     assert (only.outcome, only.job) == ("finished", job) and run.curve() == whole(run)
-    told(note=said.strip().splitlines()[-2].strip())
+    told(note=message.strip().splitlines()[1].strip())
 
 
 @slow

@@ -48,7 +48,9 @@ def test_where_a_rank_failed_is_what_it_was_doing() -> None:
     second.started = True
     for phase in ("data", "step", "end"):
         second.at(phase, 7)
-    assert f"rank 1 of 2 on {HOST} failed first, in step at step 7: ValueError: x" in second.explain(ValueError("x"))
+    second.tell(ValueError("x"))
+    second._say({"phase": "end", "step": 7, "seconds": 0.0})  # the next sign of life
+    assert f"rank 1 of 2 on {HOST} failed first, in step at step 7: ValueError: x" in second.explain(KeyError("y"))
     first.close()
     second.close()
     assert not ended
