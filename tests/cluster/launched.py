@@ -107,15 +107,19 @@ class Launched(Training):
     def until_finished(self) -> list[Attempt]:
         """Wait for the run's end, and for its job's; nothing may be left of it."""
         self.until(lambda: "finished" in self.outcomes(), "the end of the run")
-        self.until(lambda: not self.cluster.squeue(), "an empty queue", 60)
-        nothing_left(self.cluster)
+        self.until_gone()
         return self.attempts()
+
+    def until_gone(self) -> None:
+        """Wait until no job is left in the queue, and no process on any machine."""
+        wait_for(lambda: not self.cluster.squeue(), 60, "an empty queue", every=0.2)
+        nothing_left(self.cluster)
 
     def story(self) -> str:
         """Everything that was said, for a failure's message."""
-        logs = self.directory / "logs"
+        logs, last = self.directory / "logs", f"attempt-{max(1, len(self.attempts())):03d}*"
         parts = [self.told()] if self.output.exists() else []
-        for path in [self.directory / "attempts.jsonl", *sorted(logs.glob("job-*")), *sorted(logs.glob("attempt*"))]:
+        for path in [self.directory / "attempts.jsonl", *sorted(logs.glob("job-*")), *sorted(logs.glob(last))]:
             if path.exists():
                 parts.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-12:]))
         queue = self.cluster.client("squeue", "--states=all", "-o", "%i %T %r %N")

@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.faults import Fault
 from tests.cluster.launched import EVERY, Moment, make_launched
 from tests.cluster.slurm import Cluster, wait_for
-from tests.cluster.training import Curve, nothing_left
+from tests.cluster.training import Curve
 
 Whole = Callable[..., Curve]
 Told = Callable[..., None]
@@ -74,8 +74,7 @@ def test_scancel(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -> No
     job = run.submit()
     run.until_step(6)
     cluster.ask("scancel", job)
-    run.until(lambda: not cluster.squeue(), "an empty queue", 60)
-    nothing_left(cluster)
+    run.until_gone()
     time.sleep(8)  # longer than a requeued job waits
     assert cluster.squeue() == {} and cluster.job_state(int(job)) == "CANCELLED"
     assert cluster.job(int(job))["Restarts"] == "0"
@@ -124,8 +123,7 @@ def test_a_crash_loop(cluster: Cluster, corpus: Path, told: Told) -> None:
     job = run.submit()
     report = run.directory / "crash-report.txt"
     wait_for(report.exists, 240, "the crash report")
-    run.until(lambda: not cluster.squeue(), "an empty queue", 60)
-    nothing_left(cluster)
+    run.until_gone()
     time.sleep(8)  # longer than a requeued job waits
     assert cluster.squeue() == {} and cluster.job(int(job))["Restarts"] == "2"
     attempts = run.attempts()

@@ -93,7 +93,7 @@ def test_a_spike_that_stops_the_run(cluster: Cluster, corpus: Path, told: Told, 
     run.submit()
     report = run.directory / "crash-report.txt"
     run.until(report.exists, "the crash report")
-    run.until(lambda: not cluster.squeue(), "an empty queue", 60)
+    run.until_gone()
     assert set(run.outcomes()) == {"failed"} and "at step 15 (samples 56 to 59 of the order)" in report.read_text()
     told(note=f"{len(run.attempts())} attempts; {run.attempts()[-1].gave_up[:160]}")
 
@@ -105,7 +105,7 @@ def test_a_bad_node(cluster: Cluster, corpus: Path, whole: Whole, told: Told) ->
     first, second = run.until_finished()
     assert (first.outcome, first.bad_hosts) == ("failed", ("node2",))
     assert "rank 1 on node2: has 0.00 GB free for temporary files" in first.reason
-    assert second.hosts == ("node1", "node3") and second.job != job
+    assert "node2" not in second.hosts and second.job != job
     assert cluster.job(int(second.job))["ExcNodeList"] == "node2"
     assert run.curve() == whole(run)
     told(note=first.reason)
