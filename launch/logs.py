@@ -54,18 +54,19 @@ def last_words(directory: Path, attempt: int) -> tuple[str, Path | None]:
     """The line that best says why an attempt ended, and the log it stands in.
 
     First a message of ours that speaks of more than waiting for another rank; then any; then an exception; then what
-    the launcher says of the rank that failed first; then whatever came last.
+    the launcher says of the rank that failed first; then whatever came last, if it is no line of metrics.
     """
     launcher = launcher_log(directory, attempt)
     ranks = rank_logs(directory, attempt)
     told = [(line, log) for log in (*ranks, launcher) if (line := _told(log))]
     own = [(line, log) for line, log in told if "this rank was waiting" not in line]
-    lasts = [(lines[0], log) for log in (*ranks, launcher) if (lines := tail(log, 1))]
+    lasts = [(lines[0], log) for log in (*ranks, launcher) if (lines := tail(log, 1)) and not _STEP.match(lines[0])]
     raised = [(line, log) for line, log in lasts if _RAISED.match(line)]
     found = [(line, launcher)] if (line := launcher_words(launcher)) else []
     return next(iter([*own, *told, *raised, *found, *lasts]), ("", None))
 
 
+_STEP = re.compile(r"step\s+\d+\s")
 _RAISED = re.compile(r"[\w.]*(?:Error|Exception|Interrupt)\b")
 _SAID = (
     (r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", "rank {0} ended with exit code {1}"),  # torchrun

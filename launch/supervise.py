@@ -109,7 +109,7 @@ def _verdict(directory: Path, attempt: Attempt, ended: Ended) -> tuple[Outcome, 
     if ended.code == 75 and not ended.why:
         return "saved", "ended with exit code 75"
     if attempt.started is not None:
-        return "lost", ended.why or words or "ended without a word"
+        return "lost", ended.why or words or f"ended without a word, exit code {ended.code}"
     if ended.code in (2, 126, 127) or _exit_code_told(launcher_log(directory, attempt.number)) == 2:
         return "refused", words or f"the command ended with exit code {ended.code}"
     return "failed", ended.why or words or f"ended without a word, exit code {ended.code}"

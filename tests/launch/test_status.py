@@ -148,7 +148,8 @@ TORCHRUN = "Root Cause\n rank : 1 (local_rank: 1)\n exitcode : -9 (pid: 7)\n"
         ({"rank-00000": "step 3\n", "": TORCHRUN}, "rank 1 ended with exit code -9"),
         ({"": "srun: error: node2: task 3: Killed\n"}, "task 3 on node2: Killed"),
         ({"": "x exits with return code = -9\n"}, "a rank ended with exit code -9"),
-        ({"rank-00000": "step 3\n"}, "step 3"),
+        ({"rank-00000": "step       3  192 tokens  loss 5.3444\n"}, ""),
+        ({"rank-00000": "step       3  192 tokens\n", "rank-00001": "Bus error\n"}, "Bus error"),
         ({}, ""),
     ],
 )
