@@ -50,7 +50,7 @@ def test_the_time_limit(cluster: Cluster, corpus: Path, whole: Whole, told: Told
 @slow
 @pytest.mark.parametrize("partition", ["low", "train"])
 def test_preemption(cluster: Cluster, corpus: Path, whole: Whole, told: Told, partition: str) -> None:
-    """By a job of a higher partition: with 5 s of grace (low) saved, without (train) lost; requeued, same curve."""
+    """By a job of a higher partition, with 5 s of grace (low) saved, without (train) saved or lost; same curve."""
     run = make_launched(cluster, corpus, f"preempt-{partition}", where={"slurm": {"partition": partition}})
     run.submit()
     run.until_step(6)
