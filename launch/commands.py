@@ -63,16 +63,23 @@ def each_node_runs_it(cluster: Cluster) -> bool:
     return cluster.launcher == "torchrun" or by_hand
 
 
+def nodes_vary(cluster: Cluster) -> bool:
+    """Whether the job may start with fewer nodes than were asked for."""
+    return (cluster.min_nodes or cluster.nodes) < cluster.nodes
+
+
 def _slurm(cluster: Cluster, directory: Path, workdir: Path) -> list[Words]:
     # --wait and not --kill-on-bad-exit: ranks say themselves who ended and why, which takes up to 20 s; one that
     # never heard of the others, because rank 0 could not start, would wait far longer
     srun = ["srun", "--kill-on-bad-exit=0", "--wait=30"]
+    if nodes_vary(cluster):
+        srun += ["--nodes=$NODES", "--relative=0"]
     logs = ["--open-mode=append", f"--output={quote(str(directory))}/{RANK_LOG}"]
     if cluster.slurm.start == "torchrun":
         one = ["--ntasks-per-node=1", f"--cpus-per-task={cluster.gpus_per_node * (cluster.cpus_per_gpu or 1)}"]
         return [[*srun, *one, *_contained(cluster, workdir)], *_torchrun_in_slurm(cluster, directory)]
     cpus = [f"--cpus-per-task={cluster.cpus_per_gpu}"] if cluster.cpus_per_gpu else []
-    if (cluster.min_nodes or cluster.nodes) < cluster.nodes:  # the job does not say how many tasks it has
+    if nodes_vary(cluster):  # the job does not say how many tasks it has
         cpus.append(f"--ntasks-per-node={cluster.gpus_per_node}")
     lines = [[*srun, *cpus], logs, _contained(cluster, workdir), train(cluster, directory)]
     return [line for line in lines if line]
@@ -116,7 +123,8 @@ def _torchrun_in_slurm(cluster: Cluster, directory: Path) -> list[Words]:
     words = [python(cluster), "-m", "torch.distributed.run", f"--nproc-per-node={cluster.gpus_per_node}"]
     meet = ["--rdzv-backend=c10d", "--rdzv-id=$SLURM_JOB_ID-{attempt}", "--rdzv-endpoint=$HEAD:{port}"]
     rank = ["--no-python", "bash", quote(str(directory / "rank.sh")), "{attempt}"]
-    return [[*words, "--nnodes=$SLURM_JOB_NUM_NODES"], meet, rank]
+    nodes = "$NODES" if nodes_vary(cluster) else "$SLURM_JOB_NUM_NODES"
+    return [[*words, f"--nnodes={nodes}"], meet, rank]
 
 
 def _deepspeed(cluster: Cluster, directory: Path) -> list[Words]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from shlex import quote
 
 from launch import commands
 from launch.slurm import time_limit
+from pretrain.config.auto import choose_layout
+from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
 
@@ -53,15 +56,15 @@ def render(run: Run, workdir: Path, array: int = 1) -> dict[str, str]:
 def directives(run: Run, workdir: Path, array: int = 1) -> list[str]:
     """The options of sbatch."""
     cluster, slurm = run.cluster, run.cluster.slurm
-    fewest = cluster.min_nodes or cluster.nodes
+    fewest, vary = cluster.min_nodes or cluster.nodes, commands.nodes_vary(cluster)
     log = workdir / run.run_directory / "logs" / ("job-%A_%a.log" if array > 1 else "job-%j.log")
     tasks = 1 if slurm.start == "torchrun" else cluster.gpus_per_node
     cpus = (cluster.cpus_per_gpu or 1) * cluster.gpus_per_node // tasks
     # told tasks per node, SLURM counts them for the fewest nodes and allocates no more than those
-    per_node = f"--ntasks-per-node={tasks}" if fewest == cluster.nodes else f"--mincpus={cpus * tasks}"
+    per_node = f"--mincpus={cpus * tasks}" if vary else f"--ntasks-per-node={tasks}"
     lines = [
         f"--job-name={run.name}",
-        f"--nodes={cluster.nodes if fewest == cluster.nodes else f'{fewest}-{cluster.nodes}'}",
+        f"--nodes={f'{fewest}-{cluster.nodes}' if vary else cluster.nodes}",
         per_node,
         f"--gres=gpu:{cluster.gpus_per_node}" if cluster.gpus else "",
         f"--cpus-per-task={cpus}" if cluster.cpus_per_gpu else "",
@@ -85,6 +88,10 @@ def preparation(run: Run) -> list[str]:
     """Shell lines before the supervisor starts: the site's, the environment, and who this machine is."""
     cluster = run.cluster
     lines = _setup(run)
+    if cluster.launcher == "slurm" and commands.nodes_vary(cluster):
+        counts = " ".join(map(str, node_counts(run)))
+        lines.append("# of the nodes that the job got, as many as there is a layout for")
+        lines.append(f'for NODES in {counts}; do [ "$SLURM_JOB_NUM_NODES" -ge "$NODES" ] && break; done')
     if cluster.launcher == "slurm" and cluster.slurm.start == "torchrun":
         lines.append('HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)')
         address = r"""scontrol show node "$HEAD" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p'"""
@@ -95,6 +102,17 @@ def preparation(run: Run) -> list[str]:
     if commands.each_node_runs_it(cluster):
         lines.append("NODE=${1:?the number of this machine, from 0}")
     return lines
+
+
+def node_counts(run: Run) -> list[int]:
+    """Numbers of nodes for which there is a layout, the most first: three may not do where four and two do."""
+    cluster, found = run.cluster, list[int]()
+    for nodes in range(cluster.nodes, (cluster.min_nodes or cluster.nodes) - 1, -1):
+        with contextlib.suppress(ConfigError):
+            processes, per_node = nodes * cluster.gpus_per_node, cluster.gpus_per_node
+            check_run(choose_layout(run, processes, per_node), processes, per_node)
+            found.append(nodes)
+    return found
 
 
 def _setup(run: Run, inside: bool = False) -> list[str]:

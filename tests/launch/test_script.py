@@ -25,8 +25,8 @@ def run_with(cluster: dict[str, Any], **changes: Any) -> Run:
     return Run.parse(merge(plain, changes))
 
 
-def scripts(cluster: dict[str, Any], array: int = 1) -> dict[str, str]:
-    return render(run_with(cluster), Path("/home/ada"), array)
+def scripts(cluster: dict[str, Any], array: int = 1, **changes: Any) -> dict[str, str]:
+    return render(run_with(cluster, **changes), Path("/home/ada"), array)
 
 
 def test_slurm() -> None:
@@ -232,7 +232,18 @@ def test_tasks_of_a_range_of_nodes() -> None:
     """Counted by srun: told to sbatch, SLURM 22.05 allocates the fewest nodes and never more."""
     script = scripts({"launcher": "slurm", "nodes": 4, "min_nodes": 2, "gpus_per_node": 8})["job.sbatch"]
     assert "#SBATCH --ntasks" not in script
-    assert "srun --kill-on-bad-exit=0 --wait=30 --ntasks-per-node=8 \\\n" in script
+    assert "srun --kill-on-bad-exit=0 --wait=30 --nodes=$NODES --relative=0 --ntasks-per-node=8 \\\n" in script
+
+
+def test_nodes_for_which_there_is_no_layout_stay_idle() -> None:
+    """A batch of 4 samples goes over 4, 2 or 1 processes. What the script does with the nodes that it got."""
+    cluster = {"launcher": "slurm", "nodes": 4, "min_nodes": 1}
+    script = scripts(cluster, parallel="auto", batch={"micro_batch_size": 1})["job.sbatch"]
+    (line,) = [line for line in script.splitlines() if line.startswith("for NODES in")]
+    assert line == 'for NODES in 4 2 1; do [ "$SLURM_JOB_NUM_NODES" -ge "$NODES" ] && break; done'
+    for there, used in ((4, 4), (3, 2), (2, 2), (1, 1)):
+        command = ["bash", "-c", f"SLURM_JOB_NUM_NODES={there}; {line}; echo $NODES"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{used}\n"
 
 
 def test_an_array() -> None:
