@@ -143,13 +143,15 @@ def test_the_cable_of_a_node_is_pulled(cluster: Cluster, corpus: Path, whole: Wh
 
 
 @slow
-def test_four_nodes_then_two(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -> None:
-    """`parallel: auto`, min_nodes 2: goes on with half of the ranks; the curve to 1e-5."""
-    run = make_launched(cluster, corpus, "fewer", nodes=4, where={"min_nodes": 2}, parallel="auto")
+@pytest.mark.parametrize("gone", [(3, 4), (3,)], ids=["two crash", "one crashes"])
+def test_four_nodes_then_two(cluster: Cluster, corpus: Path, whole: Whole, told: Told, gone: tuple[int, ...]) -> None:
+    """`parallel: auto`, min_nodes 2: goes on with two ranks, also where three nodes are left, for which there is no
+    layout; the curve to 1e-5."""
+    run = make_launched(cluster, corpus, f"fewer-{len(gone)}", nodes=4, where={"min_nodes": 2}, parallel="auto")
     run.submit()
     run.until_step(6)
     fault = run.now()
-    for number in (3, 4):
+    for number in gone:
         cluster.node(number).crash()
     attempts = run.until_finished()
     first, last = attempts[0], attempts[-1]
