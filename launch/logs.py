@@ -58,15 +58,23 @@ def last_words(directory: Path, attempt: int) -> tuple[str, Path | None]:
     """
     launcher = launcher_log(directory, attempt)
     ranks = rank_logs(directory, attempt)
-    told = [(line, log) for log in (*ranks, launcher) if (line := _told(log))]
-    own = [(line, log) for line, log in told if "this rank was waiting" not in line]
+    ours = told(directory, attempt)
+    own = [(line, log) for line, log in ours if "this rank was waiting" not in line]
     lasts = [(lines[0], log) for log in (*ranks, launcher) if (lines := tail(log, 1)) and not _STEP.match(lines[0])]
     raised = [(line, log) for line, log in lasts if _RAISED.match(line)]
     found = [(line, launcher)] if (line := launcher_words(launcher)) else []
-    return next(iter([*own, *told, *raised, *found, *lasts]), ("", None))
+    return next(iter([*own, *ours, *raised, *found, *lasts]), ("", None))
 
 
 _STEP = re.compile(r"step\s+\d+\s")
+
+
+def told(directory: Path, attempt: int) -> list[tuple[str, Path]]:
+    """The last message of the training in each log that has one."""
+    logs = (*rank_logs(directory, attempt), launcher_log(directory, attempt))
+    return [(line, log) for log in logs if (line := _told(log))]
+
+
 _RAISED = re.compile(r"[\w.]*(?:Error|Exception|Interrupt)\b")
 _SAID = (
     (r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", "rank {0} ended with exit code {1}"),  # torchrun

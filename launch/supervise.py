@@ -18,7 +18,7 @@ from pathlib import Path
 from launch import slurm
 from launch.again import start_again, wait_for_the_end
 from launch.attempt import Ended, Settings, Signals, run_attempt
-from launch.logs import last_words, launcher_log, tail
+from launch.logs import last_words, launcher_log, tail, told
 from launch.record import HeldError, held, read_json, read_launch
 from launch.report import crash_report
 from pretrain.resilience.attempts import Attempt, Decision, Outcome, decide, end, give_up, next_attempt, read_attempts
@@ -102,16 +102,14 @@ def _closed(settings: Settings, number: int, ended: Ended) -> Attempt:
 
 
 def _verdict(directory: Path, attempt: Attempt, ended: Ended) -> tuple[Outcome, str]:
-    """How an attempt ended for which rank 0 did not say so."""
+    """How an attempt ended for which rank 0 did not say so. DeepSpeed's launcher, killed by a signal, ends with 0."""
     words, _ = last_words(directory, attempt.number)
+    if attempt.started is not None:
+        return "lost", ended.why or words or "ended without a word"
     if ended.code == 0 and not ended.why:
         return "finished", "ended with exit code 0"
-    if ended.code == 75 and not ended.why:
-        return "saved", "ended with exit code 75"
-    if attempt.started is not None:
-        return "lost", ended.why or words or f"ended without a word, exit code {ended.code}"
-    if ended.code in (2, 126, 127) or _exit_code_told(launcher_log(directory, attempt.number)) == 2:
-        return "refused", words or f"the command ended with exit code {ended.code}"
+    if told(directory, attempt.number) and 2 in (ended.code, _exit_code_told(launcher_log(directory, attempt.number))):
+        return "refused", words
     return "failed", ended.why or words or f"ended without a word, exit code {ended.code}"
 
 

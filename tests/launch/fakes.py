@@ -59,6 +59,8 @@ if act == "fail":
     leave("failed", value or f"rank 1 ended without a word, process {os.getpid()}", 1)
 if act == "bad-host":
     leave("failed", f"rank 1 on {value} hangs", 1, bad_hosts=[value])
+if act == "leave":  # with this exit code, and nothing written
+    sys.exit(int(value))
 if act == "die":
     print("Traceback", "IndexError: list index out of range", sep="\\n", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
