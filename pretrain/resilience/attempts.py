@@ -6,6 +6,7 @@ end of an attempt that could not. Nobody rewrites a row. Needs nothing but Pytho
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,7 @@ FILE = "attempts.jsonl"
 
 Outcome = Literal["finished", "stopped", "saved", "failed", "lost", "refused"]
 """finished: nothing more to do. stopped: a person's wish. saved: ended early, to be started again. failed: by an error.
-lost: ended without saying why. refused: bad input, before anything started."""
+lost: ended without saying why. refused: bad input, found before training began; by the supervisor or by rank 0."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ def _repeated(recent: Sequence[Attempt], times: int) -> str:
         return ""
     if len({(_step(attempt), normalised(attempt.reason)) for attempt in tail}) > 1:
         return ""
+    if any(set(after.bad_hosts) - set(before.bad_hosts) for before, after in itertools.pairwise(tail)):
+        return ""  # another node is to blame, and the next attempt goes without it
     step = _step(tail[-1])
     where = f"at step {step:,}" if step is not None else "before the first step"
     return f"the same failure {times} times in a row {where}: {tail[-1].reason}"

@@ -110,6 +110,31 @@ def test_bad_hosts_add_up() -> None:
 
 
 @pytest.mark.parametrize(
+    "hosts, action",
+    [(["node3", "node1", "node2"], "restart"), (["node3", "node3", "node3"], "give up"), (["", "", ""], "give up")],
+)
+def test_another_bad_host_is_no_repetition(hosts: list[str], action: str) -> None:
+    """The next attempt goes without it."""
+    attempts = [
+        Attempt(
+            number,
+            outcome="failed",
+            last_step=7,
+            reason=f"rank 1 on node{number} hangs",
+            bad_hosts=(host,) * bool(host),
+        )
+        for number, host in enumerate(hosts, 1)
+    ]
+    assert decide(attempts, 100, 3).action == action
+
+
+def test_what_rank_0_refused_is_given_up_at_once() -> None:
+    """Bad input that was found only after all ranks had joined."""
+    attempt = Attempt(1, started=1.0, ended=2.0, first_step=0, outcome="refused", reason="data.seed = 7")
+    assert decide([attempt], 100, 3) == Decision("give up", "refused: data.seed = 7")
+
+
+@pytest.mark.parametrize(
     "reason, plain",
     [
         ("rank 12 of 64 at step 1,024", "rank # of # at step #"),
