@@ -17,6 +17,7 @@ from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.load import load_run
 from pretrain.data.vocabulary import with_vocabulary
 from pretrain.parallel.place import find_place
+from pretrain.resilience.attempts import Outcome
 from pretrain.shards.manifest import load_manifest
 
 
@@ -50,7 +51,8 @@ def train(path: str, overrides: Sequence[str] = ()) -> int:
         return code
     except (ConfigError, RunError) as error:
         world.watch.tell(error)  # in most cases every rank raises it
-        record.ended("failed", str(error), getattr(error, "bad_hosts", ()))
+        outcome: Outcome = "refused" if isinstance(error, ConfigError) else "failed"
+        record.ended(outcome, str(error), getattr(error, "bad_hosts", ()))
         raise
     except Exception as error:
         if world.size == 1:

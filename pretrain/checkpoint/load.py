@@ -26,9 +26,12 @@ def find_whole(directory: Path, world: World, say: Callable[[str], None]) -> Pat
 
     All ranks call it together, each reads its share of the files. Damaged ones are told to `say` and set aside, so that
     they are not counted among those to keep. Raises ConfigError when every checkpoint is damaged.
+
+    What there is rank 0 says: another machine's view of a shared directory may be late.
     """
     damaged: list[Path] = []
-    for checkpoint in list_checkpoints(directory):
+    names = [checkpoint.name for checkpoint in list_checkpoints(directory)] if world.is_writer else []
+    for checkpoint in (directory / name for name in world.gather(names)[0]):
         wrong = world.first(damage(checkpoint, world.rank, world.size))
         if wrong is None:
             _set_aside(damaged, world)
@@ -36,9 +39,10 @@ def find_whole(directory: Path, world: World, say: Callable[[str], None]) -> Pat
         say(f"checkpoint {checkpoint.name} is damaged and passed over: {wrong}")
         damaged.append(checkpoint)
     if damaged:
-        names = ", ".join(checkpoint.name for checkpoint in damaged)
+        all_of_them = ", ".join(checkpoint.name for checkpoint in damaged)
         fix = "restore one, or move the directory away to start from the beginning"
-        raise ConfigError.of("checkpoint", names, f"every checkpoint is damaged, the last one because {wrong}", fix)
+        rule = f"every checkpoint is damaged, the last one because {wrong}"
+        raise ConfigError.of("checkpoint", all_of_them, rule, fix)
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pretrain.checkpoint.snapshot import HostBuffers, compact, replace_tensors, 
 from pretrain.checkpoint.state import TrainState
 from pretrain.checkpoint.tensors import save_tensors
 from pretrain.parallel.process import World
+from pretrain.parallel.watch import host_name
 
 Extra = Callable[[Path], None]
 
@@ -44,7 +44,7 @@ class Share:
     def need(self) -> Need:
         """What writing it takes."""
         total = sum(tensor_bytes(value) for value in self.tensors.values())
-        return Need(socket.gethostname(), total, available_memory())
+        return Need(host_name(), total, available_memory())
 
     def still(self, buffers: HostBuffers | None) -> Share:
         """What holds these values while training goes on: a copy in `buffers`. Without, only until the next step."""

@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-import torch.distributed as dist
-
 from pretrain.checkpoint.background import Background
 from pretrain.checkpoint.engine import CollectingEngine
 from pretrain.checkpoint.files import FileRecord, clean, commit, name_of
@@ -200,7 +198,7 @@ class Saver:
     def _start(self, now: Current) -> str | None:
         """Hold the state still and begin to write it; or why that cannot be."""
         share = collect(self._engine, now.root, now.state, self._world, self._extra)
-        needs = _gather(share.need(), self._world)
+        needs = self._world.gather(share.need())
         now.bytes = sum(need.bytes for need in needs)
         if message := self._world.first(_attempt(lambda: self._prepare(now)) if self._world.is_writer else None):
             return message
@@ -223,7 +221,7 @@ class Saver:
     def _after_writing(self, now: Current) -> tuple[bool, str | None]:
         """Whether the checkpoint's story is over, and why it failed. Else rank 0 commits it."""
         assert now.work is not None
-        parts = _gather(Part.of(now.work), self._world)
+        parts = self._world.gather(Part.of(now.work))
         now.written = max(part.seconds for part in parts)
         self._lacked_room = any(part.full for part in parts)
         if error := next((part.error for part in parts if part.error), None):
@@ -271,15 +269,6 @@ def _lack_of_memory(needs: list[Need]) -> str | None:
         if wanted[need.host] > need.available:
             return f"their copy takes {wanted[need.host]:,} bytes of memory, {need.host} has {need.available:,} left"
     return None
-
-
-def _gather(mine: G, world: World) -> list[G]:
-    """What every rank has, on every rank."""
-    if world.size == 1:
-        return [mine]
-    everyone: list[Any] = [None] * world.size
-    dist.all_gather_object(everyone, mine)
-    return everyone
 
 
 def _attempt(action: Callable[[], object]) -> str | None:

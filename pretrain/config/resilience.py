@@ -12,17 +12,17 @@ from pretrain.config.units import Bytes, Seconds
 class Stall(Section):
     """Seconds in one phase after which a rank is taken to hang: the run stops, stacks are written, ranks are named."""
 
-    start: Seconds = Field(1200.0, gt=0)
+    start: Seconds = Field(1200.0, ge=1, le=7200)
     """From the start of the processes to the end of the first step: imports, weights, a checkpoint, connections."""
-    data: Seconds = Field(300.0, gt=0)
+    data: Seconds = Field(300.0, ge=1, le=7200)
     """Waiting for the micro-batches of a step."""
-    step: Seconds = Field(600.0, gt=0)
+    step: Seconds = Field(600.0, ge=1, le=7200)
     """Forward, backward and update of one step."""
-    validation: Seconds = Field(1800.0, gt=0)
+    validation: Seconds = Field(1800.0, ge=1, le=7200)
     """One validation."""
-    checkpoint: Seconds = Field(1800.0, gt=0)
+    checkpoint: Seconds = Field(1800.0, ge=1, le=7200)
     """Writing, or snapshotting, one checkpoint."""
-    silence: Seconds = Field(60.0, gt=0)
+    silence: Seconds = Field(60.0, ge=5, le=7200)
     """Nothing heard from a process at all, not even that it waits: frozen, or its machine is gone."""
 
 

@@ -12,14 +12,19 @@ from torch import nn
 class ComputeTimer:
     """Sums the seconds of `module`'s forward passes, without making a GPU wait: there events are read later.
 
-    Tensor ranks wait for each other inside a forward pass, so a slow one makes its whole group slow.
+    Tensor ranks wait for each other inside a forward pass, so a slow one makes its whole group slow; with ZeRO 3 all
+    data ranks do, and no slow one is seen.
     """
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self._on_gpu, self._seconds, self._started = device.type == "cuda", 0.0, 0.0
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-        module.register_forward_pre_hook(self._before)
-        module.register_forward_hook(self._after)
+        self._hooks = [module.register_forward_pre_hook(self._before), module.register_forward_hook(self._after)]
+
+    def close(self) -> None:
+        """Time no more."""
+        for hook in self._hooks:
+            hook.remove()
 
     def take(self) -> float:
         """Seconds since the last call."""

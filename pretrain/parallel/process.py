@@ -19,8 +19,8 @@ from pretrain.parallel.watch import Watch
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=30)
-"""After which a collective that a rank never joined is an error."""
+TIMEOUT = timedelta(hours=3)
+"""After which a collective that a rank never joined is an error: beyond any limit of resilience.stall, which names it."""
 
 
 @dataclass(frozen=True)

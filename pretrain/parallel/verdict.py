@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretrain.config.resilience import Stall
@@ -69,11 +69,13 @@ def stalled(seen: Sequence[Seen], now: float, limits: Stall) -> bool:
     return any(rank.words is None and now - rank.since > limit_of(rank.phase, limits) for rank in seen)
 
 
-def hanging(seen: Sequence[Seen], size: int, now: float, limits: Stall) -> str:
-    """Who keeps the others waiting, after all were asked where they stand.
+def hanging(seen: Sequence[Seen], size: int, now: float, limits: Stall) -> str | None:
+    """Who keeps the others waiting, after all were asked where they stand; None when nobody is over its limit any more.
 
     Those that do not wait for others, unless nobody does; then those that are furthest behind.
     """
+    if not stalled(seen, now, limits):
+        return None
     alive = [rank for rank in seen if rank.words is None]
     culprits = [rank for rank in alive if not rank.waits]
     if len(culprits) in (0, len(alive)):
@@ -89,8 +91,7 @@ def hanging(seen: Sequence[Seen], size: int, now: float, limits: Stall) -> str:
 
 def limit_of(phase: str, limits: Stall) -> float:
     """Seconds a rank may stay in `phase`."""
-    limits_: Mapping[str, float] = limits.plain()
-    return limits_.get(phase, limits.start)
+    return float(getattr(limits, phase, limits.start))
 
 
 def _names(ranks: Sequence[Seen], size: int) -> str:

@@ -90,9 +90,9 @@ class Watch:
             self._left = self._at
         self._at = Position(phase, step, time.monotonic()) if self.started else replace(self._at, step=step)
 
-    def computed(self, window: int, seconds: float) -> None:
-        """How long this rank computed in one window of steps."""
-        self._say({"window": window, "compute": seconds})
+    def computed(self, window: int, seconds: float, stage: int) -> None:
+        """How long this rank, of a stage of a pipeline, computed in one window of steps."""
+        self._say({"window": window, "compute": seconds, "stage": stage})
 
     def tell(self, error: BaseException) -> None:
         """Say what ended this rank; the others are told. It stays watched until it has ended."""
@@ -127,9 +127,9 @@ class Watch:
         while True:
             now = time.monotonic()
             if now - beat >= BEAT:
-                beat, at = now, self._at
-                self._say({"phase": at.phase, "step": at.step, "seconds": now - at.since})
-                self._arm(at)
+                beat = now
+                self._say(self._position())
+                self._arm(self._at)
             try:
                 data = self._line.recv(4096) if poll.poll(BEAT / 4 * 1000) else None
             except (OSError, ValueError):
@@ -149,10 +149,14 @@ class Watch:
                 break
         self._obey(hang)
 
+    def _position(self) -> dict[str, Any]:
+        at = self._at
+        return {"phase": at.phase, "step": at.step, "seconds": time.monotonic() - at.since}
+
     def _answer(self, message: dict[str, Any]) -> tuple[str, bool] | None:
         """(verdict, whether this rank would not notice by itself); a question is answered."""
         if "ask" in message:
-            self._say(where_it_stands())
+            self._say(self._position() | where_it_stands())
         return (message["verdict"], message["hang"]) if "verdict" in message else None
 
     def _obey(self, hang: bool) -> None:

@@ -7,6 +7,7 @@ import json
 import secrets
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from typing import Any, cast
 
 from pretrain.config.resilience import Stall
 from pretrain.parallel.verdict import CUT, DONE, Seen, ended, hanging, silent, stalled
-from pretrain.resilience.stragglers import Pace
+from pretrain.resilience.stragglers import Pace, Told
 
 BEAT = 2.0
 """Seconds between two signs of life, in both directions."""
+LOOK = 0.2
+"""Seconds between two judgements while nobody ends."""
 SETTLE = 1.0
 """Seconds in which others are heard before it is told who ended: the cause may be heard after its effects."""
 
@@ -36,7 +39,8 @@ class Watchman:
         self._lines: dict[socket.socket, bytes] = {}
         self._ranks: dict[socket.socket, Seen] = {}
         self._ended: list[Seen] = []
-        threading.Thread(target=self._serve, name="watchman", daemon=True).start()
+        self.thread = threading.Thread(target=self._serve, name="watchman", daemon=True)
+        self.thread.start()
 
     @property
     def hosts(self) -> list[str]:
@@ -47,14 +51,20 @@ class Watchman:
         """Watch until something is wrong or rank 0 is done; then tell everyone."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._server, selectors.EVENT_READ)
-            verdict, hang, beat = None, False, 0.0
+            verdict, hang, judged, beat = None, False, 0.0, 0.0
             while verdict is None:
-                self._hear(selector, 0.2)
-                verdict, hang = self._judge(selector)
-                if (now := time.monotonic()) - beat >= BEAT:
-                    beat = now
-                    self._tell({"alive": True})
-                    self._show(None)
+                try:
+                    self._hear(selector, LOOK)
+                    now = time.monotonic()
+                    if self._ended or now - judged >= LOOK:  # with many ranks something comes all the time
+                        judged, (verdict, hang) = now, self._judge(selector)
+                    if now - beat >= BEAT:
+                        beat = now
+                        self._tell({"alive": True})
+                        self._show(None)
+                except Exception as error:  # the run must not depend on the watch being without fault
+                    print(f"watchman: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                    time.sleep(LOOK)
         if verdict != DONE:
             self._show(verdict)
         self._tell({"verdict": verdict, "hang": hang})
@@ -65,14 +75,16 @@ class Watchman:
         if ended(self._ended, self.size):
             self._listen_on(selector)
             return ended(self._ended, self.size), False
-        if any(seen.rank == 0 and seen.words == DONE for seen in ranks):
+        if any(seen.rank == 0 for seen in self._ended):
             return DONE, False
         if lost := silent(ranks, self.size, now, self.limits):
             return lost, True
         if stalled(ranks, now, self.limits):
             self._tell({"ask": "where"})
             self._listen_on(selector)
-            return ended(self._ended, self.size) or hanging(ranks, self.size, time.monotonic(), self.limits), True
+            if verdict := ended(self._ended, self.size):
+                return verdict, False
+            return hanging(ranks, self.size, time.monotonic(), self.limits), True
         return None, False
 
     def _listen_on(self, selector: selectors.BaseSelector) -> None:
@@ -115,7 +127,8 @@ class Watchman:
         if "where" in message:
             seen.where, seen.waits = message["where"], message["waits"]
         if "window" in message and self.pace:
-            self.pace.add(message["window"], seen.rank, seen.host, message["compute"], self.size)
+            told = Told(seen.rank, seen.host, message["stage"], message["compute"])
+            self.pace.add(message["window"], told, self.size)
         if "end" in message:
             self._end(seen, message["end"])
 

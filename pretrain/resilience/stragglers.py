@@ -9,13 +9,24 @@ from pretrain.config.resilience import Stragglers
 
 
 @dataclass(frozen=True)
+class Told:
+    """What one rank told of one window."""
+
+    rank: int
+    host: str
+    stage: int
+    """Of the pipeline: stages differ in what they compute, so each is compared with its like."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Slow:
     """A rank that was slow in several windows in a row."""
 
     rank: int
     host: str
     ratio: float
-    """Its seconds / the median of all ranks."""
+    """Its seconds / the median of its stage."""
 
 
 @dataclass
@@ -27,23 +38,26 @@ class Pace:
     """Those that are slow now."""
     news: list[str] = field(default_factory=list)
     """What is to be told; the reader empties it."""
-    _open: dict[int, dict[int, tuple[str, float]]] = field(default_factory=dict)
+    _open: dict[int, list[Told]] = field(default_factory=dict)
     _streak: dict[int, int] = field(default_factory=dict)
 
-    def add(self, window: int, rank: int, host: str, seconds: float, size: int) -> None:
-        """One rank's computing in one window; when all have told theirs, the window is judged."""
-        told = self._open.setdefault(window, {})
-        told[rank] = (host, seconds)
-        if len(told) == size:
-            self._judge(window, self._open.pop(window))
+    def add(self, window: int, told: Told, size: int) -> None:
+        """One rank's computing in one window; when all `size` have told theirs, the window is judged."""
+        heard = self._open.setdefault(window, [])
+        heard.append(told)
+        if len(heard) == size:
+            self._judge(self._open.pop(window))
             self._open = {other: rest for other, rest in self._open.items() if other > window}
 
-    def _judge(self, window: int, told: dict[int, tuple[str, float]]) -> None:
-        before = {slow.rank for slow in self.slow}
-        ratios = slow_ratios({rank: seconds for rank, (_, seconds) in told.items()}, self.config.ratio)
+    def _judge(self, heard: list[Told]) -> None:
+        before, hosts = {slow.rank for slow in self.slow}, {told.rank: told.host for told in heard}
+        ratios: dict[int, float] = {}
+        for stage in {told.stage for told in heard}:
+            seconds = {told.rank: told.seconds for told in heard if told.stage == stage}
+            ratios |= slow_ratios(seconds, self.config.ratio)
         self._streak = {rank: self._streak.get(rank, 0) + 1 for rank in ratios}
         self.slow = [
-            Slow(rank, told[rank][0], ratios[rank])
+            Slow(rank, hosts[rank], ratios[rank])
             for rank, streak in sorted(self._streak.items())
             if streak >= self.config.windows
         ]

@@ -43,7 +43,12 @@ class RunDirectory:
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
+                if not isinstance(error, BlockingIOError):
+                    rule = f"must be on a file system that can lock files ({error.strerror})"
+                    raise ConfigError.of(
+                        "directory", str(self.path), rule, "on Lustre mount it with -o flock"
+                    ) from None
                 fix = "wait for it or stop it, or give this run another name"
                 raise ConfigError.of("directory", str(self.path), "is in use by a running train", fix) from None
             yield

@@ -52,8 +52,12 @@ def train_until_done(
     checkpoint, SaveError when the last checkpoint cannot be written.
     """
     world, steps = session.world, range(state.step, session.total_steps)
-    teller, clocks = Teller(session, metrics), Clocks(session.run)
-    with _loader(session, steps) as loader, _saver(session, metrics, checkpoints, extra) as saver:
+    clocks = Clocks(session.run)
+    with (
+        Teller(session, metrics) as teller,
+        _loader(session, steps) as loader,
+        _saver(session, metrics, checkpoints, extra) as saver,
+    ):
         for step in steps:
             teller.begin()
             world.at("data", step + 1)

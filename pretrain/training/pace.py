@@ -12,6 +12,7 @@ class PaceKeeper:
     def __init__(self, session: Session) -> None:
         self._watch, self._window = session.world.watch, session.run.resilience.stragglers.window
         alone = session.world.size == 1 or self._watch is None
+        self._stage = session.mesh.at.pipe
         self._timer = None if alone else ComputeTimer(session.engine.module, session.world.device)
 
     def after(self, step: int) -> list[str]:
@@ -19,7 +20,11 @@ class PaceKeeper:
         if self._timer is None or self._watch is None:
             return []
         if step % self._window == 0:
-            self._watch.computed(step // self._window, self._timer.take())
+            self._watch.computed(step // self._window, self._timer.take(), self._stage)
         pace = self._watch.watchman.pace if self._watch.watchman else None
-        news = [pace.news.pop(0) for _ in range(len(pace.news))] if pace else []
-        return news
+        return [pace.news.pop(0) for _ in range(len(pace.news))] if pace else []
+
+    def close(self) -> None:
+        """Time no more: another keeper may follow in this process."""
+        if self._timer:
+            self._timer.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -20,6 +23,7 @@ class Record:
 
     def __init__(self, world: World) -> None:
         self._world, self._directory, self._attempt = world, Path(), 0
+        self._beats: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.step = 0
         """Steps done; kept up by the loop, for an end that nobody announces."""
 
@@ -34,6 +38,7 @@ class Record:
         watch.stacks = directory / "logs" / f"stacks-attempt-{self._attempt:03d}.rank-{world.rank:05d}.txt"
         if watch.watchman:
             watch.end, watch.watchman.report = self._end_stuck, self._beat
+            threading.Thread(target=self._write_beats, name="heartbeat", daemon=True).start()
 
     def begin(self, step: int) -> None:
         """All ranks go on from `step`."""
@@ -54,7 +59,7 @@ class Record:
         leave(verdict)
 
     def _beat(self, ranks: list[Seen], verdict: str | None) -> None:
-        """Replace heartbeat.json. A reader sees the old one or the new one, whole."""
+        """Have heartbeat.json replaced, by another thread: a disk that stands still must not silence the watch."""
         pace = self._world.watch and self._world.watch.watchman and self._world.watch.watchman.pace
         alive = [seen for seen in ranks if seen.words != DONE] or ranks
         behind = min(alive, key=lambda seen: (seen.step, seen.since))
@@ -68,6 +73,15 @@ class Record:
             "slow": [{"rank": slow.rank, "host": slow.host, "ratio": slow.ratio} for slow in pace.slow] if pace else [],
             "verdict": verdict,
         }
+        self._beats.put(orjson.dumps(plain, option=orjson.OPT_INDENT_2))
+
+    def _write_beats(self) -> None:
+        """Write the newest, for ever. A reader sees the old file or the new one, whole."""
         path = self._directory / "heartbeat.json"
-        path.with_suffix(".tmp").write_bytes(orjson.dumps(plain, option=orjson.OPT_INDENT_2))
-        os.replace(path.with_suffix(".tmp"), path)
+        while True:
+            content = self._beats.get()
+            while not self._beats.empty():
+                content = self._beats.get()
+            with suppress(OSError):  # a full disk does not stop the watch
+                path.with_suffix(".tmp").write_bytes(content)
+                os.replace(path.with_suffix(".tmp"), path)

@@ -31,7 +31,8 @@ def go_on(session: Session, directory: RunDirectory) -> tuple[Session, TrainStat
     skipped = read_skipped_everywhere(directory.path, session.world)
     session, messages = leave_out(session, skipped), list[str]()
     set_void_aside(directory.checkpoints, skipped, session.world)
-    state = fresh = first_state(session, directory.run_id())
+    run_id = session.world.first(directory.run_id() if session.world.is_writer else None)
+    state = fresh = first_state(session, run_id or "")
     checkpoint = find_whole(directory.checkpoints, session.world, messages.append)
     if checkpoint is not None:
         state = resume(session.engine, checkpoint, fresh, session.run.model, session.mesh, messages.append)

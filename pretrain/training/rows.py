@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Self
 
 import numpy as np
 
@@ -26,6 +27,12 @@ class Teller:
         self._session, self._metrics, self._started = session, metrics, 0.0
         self._meter = Meter(session.run, session.world.size, session.world.device)
         self._pace = PaceKeeper(session)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pace.close()
 
     def begin(self) -> None:
         """A step begins."""

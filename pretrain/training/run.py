@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +21,9 @@ from pretrain.monitoring.jsonl import read_rows
 from pretrain.monitoring.metrics import Metrics
 from pretrain.monitoring.sinks import make_sinks
 from pretrain.parallel.process import World
+from pretrain.resilience.attempts import read_attempts
 from pretrain.resilience.signals import StopFlag
-from pretrain.resilience.stop import clear_stop
+from pretrain.resilience.stop import clear_stop, read_stop
 from pretrain.shards.manifest import Manifest
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
@@ -79,14 +82,45 @@ def hold(directory: RunDirectory, world: World) -> Iterator[None]:
         error: str | None = None
         if world.is_writer:
             try:
-                stack.enter_context(directory.locked())
+                _lock(directory, stack)
                 directory.run_id()
+                forget_old_stop(directory.path)
             except ConfigError as taken:
                 error = taken.problems[0].rule
         if (rule := world.first(error)) is not None:
             fix = "wait for the run in it or stop it, or set `directory:` or another `name:`"
             raise ConfigError.of("directory", str(directory.path), rule, fix)
         yield
+
+
+def _lock(directory: RunDirectory, stack: contextlib.ExitStack) -> None:
+    """Take the lock; wait a minute for that of a process that no longer beats: its machine may have died with it."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            stack.enter_context(directory.locked())
+            return
+        except ConfigError:
+            quiet = time.time() - last_beat(directory.path)
+            if not 10 < quiet < 600 or time.monotonic() > until:
+                raise
+            time.sleep(1)
+
+
+def forget_old_stop(directory: Path) -> None:
+    """Take away a request to stop that is older than the last sign of the attempt it was meant for."""
+    asked, attempts = read_stop(directory), read_attempts(directory)
+    ended = (attempts[-1].ended or 0.0) if attempts else 0.0
+    if asked and asked.time <= max(ended, last_beat(directory)):
+        clear_stop(directory)
+
+
+def last_beat(directory: Path) -> float:
+    """Unix seconds of heartbeat.json; 0 where there is none."""
+    try:
+        return float(json.loads((directory / "heartbeat.json").read_bytes())["time"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _prepare_writer(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import numpy as np
-import torch.distributed as dist
 
 from pretrain.checkpoint.state import TrainState
 from pretrain.data.origin import document_id, origins
+from pretrain.parallel.watch import host_name
 from pretrain.resilience.spikes import Finding, History, judge
 from pretrain.training.setup import Session
 from pretrain.training.step import Clues, Judge, StepResult
@@ -61,7 +60,7 @@ def who(session: Session, step: int, clues: Clues) -> str:
     Bad weights come before bad samples, which they cause; of ranks with bad gradients the last stages come first.
     """
     mine = _account(session, step, clues)
-    everyone = [found for found in _gathered(session, mine) if found is not None]
+    everyone = [found for found in session.world.gather(mine) if found is not None]
     if not everyone:
         return TRANSIENT
     first = min(everyone)[:2]
@@ -75,7 +74,7 @@ Account = tuple[int, int, str]
 
 
 def _account(session: Session, step: int, clues: Clues) -> Account | None:
-    me, pipe = f"rank {session.world.rank} on {socket.gethostname()}", session.mesh.at.pipe
+    me, pipe = f"rank {session.world.rank} on {host_name()}", session.mesh.at.pipe
     if clues.weights:
         return 0, 0, f"{me} holds weights that are no numbers: {_few(clues.weights)}"
     if clues.samples:
@@ -104,11 +103,3 @@ def _samples(session: Session, step: int, clues: Clues) -> str:
 def _few(words: list[str], number: int | None = None) -> str:
     more = (number or len(words)) - SHOWN
     return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _gathered(session: Session, mine: Account | None) -> list[Account | None]:
-    if session.world.size == 1:
-        return [mine]
-    everyone: list[Account | None] = [None] * session.world.size
-    dist.all_gather_object(everyone, mine)
-    return everyone

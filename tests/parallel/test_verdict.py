@@ -56,14 +56,19 @@ def test_the_one_that_does_not_wait_hangs() -> None:
     )
 
 
+def test_nobody_hangs_who_went_on_before_he_was_asked() -> None:
+    assert hanging([seen(0, waits=True), seen(1, since=99.0)], 2, 100.0, LIMITS) is None
+    assert hanging([seen(0, words=DONE, since=0.0)], 1, 100.0, LIMITS) is None
+
+
 def test_who_does_not_answer_hangs() -> None:
     ranks = [seen(0, waits=True, where="x"), seen(1)]
-    assert "rank 1 of 2 on node0 hangs in step at step 7 for 70 s and does not answer;" in hanging(
-        ranks, 2, 160.0, LIMITS
-    )
+    told = str(hanging(ranks, 2, 160.0, LIMITS))
+    assert "rank 1 of 2 on node0 hangs in step at step 7 for 70 s and does not answer;" in told
 
 
 def test_where_all_wait_the_last_one_hangs() -> None:
     """As on GPUs, where every rank waits for its device."""
     ranks = [seen(0, waits=True), seen(1, waits=True, phase="data"), seen(2, waits=True), seen(3, waits=True, step=8)]
-    assert hanging(ranks, 4, 101.0, LIMITS).startswith("rank 1 of 4 on node0 hangs in data at step 7 for 11 s")
+    told = str(hanging(ranks, 4, 101.0, LIMITS))
+    assert told.startswith("rank 1 of 4 on node0 hangs in data at step 7 for 11 s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -116,3 +117,30 @@ def test_a_rank_that_leaves_alone(corpus: Path, tmp_path: Path) -> None:
     run = small_run(corpus, tmp_path)
     assert finish(start(run, 2, before=be_interrupted))[0] == 1
     assert f"rank 1 of 2 on {HOST} ended without a word" in told(run, 0)
+
+
+def test_a_thousand_ranks_cost_little() -> None:
+    """One thread hears them all: a beat of each, every two seconds."""
+    from pretrain.config.resilience import Stall
+    from pretrain.parallel.watchman import Watchman
+
+    ranks = 300  # 1,000 need more open files than some systems allow
+    man = Watchman(ranks, Stall())
+    lines = [socket.create_connection(("127.0.0.1", man.port)) for _ in range(ranks)]
+    for rank, line in enumerate(lines):
+        hello = {"token": man.token, "rank": rank, "host": f"node{rank // 8}"}
+        line.sendall(json.dumps(hello).encode() + b"\n")
+    clock = time.pthread_getcpuclockid(man.thread.ident or 0)
+    until = time.monotonic() + 10
+    while len(man.hosts) < 38 and time.monotonic() < until:
+        time.sleep(0.05)
+    started = time.clock_gettime(clock)
+    for _ in range(3):
+        for rank, line in enumerate(lines):
+            line.sendall(b'{"phase": "step", "step": 7, "seconds": 1.0}\n')
+            if rank % 10 == 0:
+                time.sleep(0.06)
+    used = time.clock_gettime(clock) - started
+    for line in lines:
+        line.close()
+    assert used < 0.6, f"{used:.2f} s of processor time in 5.4 s"
