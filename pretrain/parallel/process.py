@@ -20,7 +20,7 @@ from pretrain.parallel.watch import Watch
 T = TypeVar("T")
 
 TIMEOUT = timedelta(hours=3)
-"""After which a collective that a rank never joined is an error: beyond any limit of resilience.stall, which names it."""
+"""After which a collective that a rank never joined is an error: beyond any resilience.stall, which names the rank."""
 
 
 @dataclass(frozen=True)
