@@ -6,10 +6,9 @@ Needs nothing but Python itself.
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch import slurm
@@ -22,46 +21,74 @@ ENDING = 120.0
 """Seconds in which SLURM ends a job that was requeued."""
 
 
-def start_again(directory: Path, decision: Decision, new_bad_hosts: bool) -> str:
-    """Arrange that the run goes on in another job, or in this one once more; says how.
+@dataclass(frozen=True)
+class Next:
+    """The jobs in which the run goes on, the first to start first, and how that came."""
+
+    jobs: tuple[str, ...]
+    words: str
+
+
+def by_a_person(directory: Path) -> bool:
+    """Whether this job was submitted by a person: it is no requeued one, no later link and not our own new job."""
+    if int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0:
+        return False
+    if task := os.environ.get("SLURM_ARRAY_TASK_ID"):
+        return task == os.environ.get("SLURM_ARRAY_TASK_MIN", task)
+    launch = read_launch(directory)
+    return launch is None or slurm.own_job() not in launch.jobs[1:]
+
+
+def start_again(directory: Path, decision: Decision, new_bad_hosts: bool, exclude: str = "") -> Next:
+    """Arrange that the run goes on in another job, or in this one once more. `exclude`: nodes never wanted.
 
     Raises slurm.SlurmError when nothing helped, as when this job was cancelled.
     """
-    job = slurm.own_job()
-    if (link := next_link(directory, job)) is not None:
+    job, bad = slurm.own_job(), ", ".join(decision.exclude)
+    excluded = ",".join([*([exclude] if exclude else []), *decision.exclude])
+    if links := later_links(directory, job):
         if new_bad_hosts:
-            slurm.call("scontrol", "update", f"JobId={link}", f"ExcNodeList={','.join(decision.exclude)}")
-        return f"job {link} of the chain goes on"
+            _leave_out(links, excluded)
+        return Next(tuple(links), f"job {links[0]} of the chain goes on")
     if new_bad_hosts:
         try:
-            return f"job {_new_job(directory, decision)} goes on without {', '.join(decision.exclude)}"
+            new = _new_job(directory, excluded)
+            return Next((new,), f"job {new} goes on without {bad}")
         except slurm.SlurmError as error:
-            print(f"launch: not without {', '.join(decision.exclude)}: {error}", flush=True)
+            print(f"launch: not without {bad}: {error}", flush=True)
     _requeue(job)
-    return f"job {job} was requeued"
+    return Next((job,), f"job {job} was requeued")
 
 
-def next_link(directory: Path, job: str) -> str | None:
-    """The job of this chain that starts when this one ends; None at its last link, and outside of chains."""
+def later_links(directory: Path, job: str) -> list[str]:
+    """The jobs of this chain that wait for this one to end; none at its last link, and outside of chains."""
     task, last = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_MAX")
     if task and last:
-        return os.environ["SLURM_ARRAY_JOB_ID"] if int(task) < int(last) else None
+        return [os.environ["SLURM_ARRAY_JOB_ID"]] if int(task) < int(last) else []
     launch = read_launch(directory)
     if launch is None or job not in launch.jobs:
-        return None
+        return []
     later = launch.jobs[launch.jobs.index(job) + 1 :]
     waiting = slurm.states(later) if later else {}
-    return next((link for link in later if not slurm.is_over(waiting.get(link, "GONE"))), None)
+    return [link for link in later if not slurm.is_over(waiting.get(link, "GONE"))]
 
 
-def wait_for_the_end(news: Callable[[], Sequence[signal.Signals]]) -> None:
+def wait_for_the_end(over: Callable[[], bool]) -> None:
     """SLURM ends a job that was requeued; leaving before it does could be taken for the job's own end.
 
-    `news`: signals that came since it was last called. SIGTERM is that end: who stays costs the run KillWait seconds.
+    `over`: whether that came, with SIGTERM: who stays then costs the run KillWait seconds.
     """
     until = time.monotonic() + ENDING
-    while time.monotonic() < until and signal.SIGTERM not in news():
-        time.sleep(0.1)
+    while time.monotonic() < until and not over():
+        time.sleep(0.25)
+
+
+def _leave_out(links: Sequence[str], excluded: str) -> None:
+    for link in links:
+        try:
+            slurm.call("scontrol", "update", f"JobId={link}", f"ExcNodeList={excluded}")
+        except slurm.SlurmError as error:  # it may get the node again, which the next attempt then names again
+            print(f"launch: job {link} not without {excluded}: {error}", flush=True)
 
 
 def _requeue(job: str) -> None:
@@ -76,8 +103,9 @@ def _requeue(job: str) -> None:
             print(f"launch: {error}; trying again", flush=True)
 
 
-def _new_job(directory: Path, decision: Decision) -> str:
-    job = slurm.submit(str(directory / "job.sbatch"), [f"--exclude={','.join(decision.exclude)}"])
+def _new_job(directory: Path, excluded: str) -> str:
+    """Queue the script again; `--exclude` on the command line stands instead of the script's own."""
+    job = slurm.submit(str(directory / "job.sbatch"), [f"--exclude={excluded}"])
     if launch := read_launch(directory):
         write_launch(directory, replace(launch, jobs=[*launch.jobs, job]))
     return job

@@ -36,6 +36,8 @@ class Settings:
     """Whether it is the batch script of a SLURM job."""
     node: int = 0
     """Number of this machine where each has its own supervisor; only that of 0 decides and writes."""
+    exclude: str = ""
+    """Nodes that SLURM is never to give, as the script's #SBATCH --exclude has them."""
     output: str = "logs/attempt-{attempt}.log"
     """Where the command's output goes, in the run directory."""
     grace: float = 600.0
@@ -85,9 +87,9 @@ class Signals:
         return "requeue" if number == signal.SIGUSR1 or (self.slurm and number == signal.SIGTERM) else "end"
 
     @property
-    def wish_to_end(self) -> bool:
-        """Whether one of them said not to go on."""
-        return any(self.then(number) == "end" for number in self.caught)
+    def wish_to_end(self) -> str:
+        """Which of them said not to go on; empty when none did."""
+        return next((number.name for number in self.caught if self.then(number) == "end"), "")
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         self.caught.append(signal.Signals(number))

@@ -129,6 +129,7 @@ def supervise(run: Run) -> str:
     words = [sys.executable, "-m", "launch.supervise", quote(run.run_directory)]
     if cluster.launcher == "slurm":
         words += ["--slurm", f"--grace={max(10.0, cluster.slurm.warn - 20):.0f}"]
+        words += [f"--exclude={quote(cluster.slurm.exclude)}"] if cluster.slurm.exclude else []
     if commands.each_node_runs_it(cluster):
         words.append('--node="$NODE"')
     words += [f"--output={commands.rank_output(cluster)}"]

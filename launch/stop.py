@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from pretrain.resilience.stop import request_stop
 
 POLL = 0.5
 """Seconds between two looks."""
+QUEUED = 5.0
+"""The same, while SLURM must be asked."""
 BETWEEN = 1.0
 """Seconds between the two interrupts that end a supervisor: of two at once the system delivers one."""
 
@@ -38,20 +41,28 @@ def ask_to_end(directory: Path) -> int:
 
 
 def wait_for_end(directory: Path, number: int, tell: Callable[[str], None]) -> Attempt:
-    """Wait until attempt `number` has ended, telling each change of its phase."""
+    """Wait until the run has ended, by attempt `number` or later, telling each change of its phase."""
     told = ""
     while True:
-        attempt = next((one for one in read_attempts(directory) if one.number == number), None)
-        if attempt and attempt.outcome is not None:
-            return attempt
-        if holder(directory) is None and not is_locked(directory / "lock"):
-            return attempt or Attempt(number, outcome="stopped", reason="it had not started")
-        beat = read_json(directory / "heartbeat.json")
-        phase = f"{beat.get('phase')} at step {beat.get('step')}" if beat.get("attempt") == number else "starting"
+        attempts = [one for one in read_attempts(directory) if one.number >= number]
+        last = attempts[-1] if attempts else Attempt(number, outcome="stopped", reason="it had not started")
+        if attempts and last.outcome in ("finished", "stopped", "refused"):
+            return last
+        phase = _phase(directory, last.number)
+        if not phase:
+            return last
         if phase.split()[0] != told.split(" ")[0]:
             tell(f"  {phase}")
         told = phase
-        time.sleep(POLL)
+        time.sleep(QUEUED if phase.startswith("queued") else POLL)
+
+
+def _phase(directory: Path, number: int) -> str:
+    """What the run does, such as `step at step 17`; empty when nothing of it is alive, nor queued."""
+    if holder(directory) is None and not is_locked(directory / "lock"):
+        return f"queued, to end as soon as it starts: job {', '.join(living)}" if (living := _living(directory)) else ""
+    beat = read_json(directory / "heartbeat.json")
+    return f"{beat.get('phase')} at step {beat.get('step')}" if beat.get("attempt") == number else "starting"
 
 
 def cancel(directory: Path) -> list[str]:
@@ -76,9 +87,10 @@ def _end(directory: Path, who: Holder) -> str:
     if not words.exists() or b"launch.supervise" not in words.read_bytes():
         rule = f"is held by {describe(who)}, which is no supervisor"
         raise ConfigError.of("run", str(directory), rule, "look at that process")
-    for _ in range(2):
-        os.kill(who.pid, signal.SIGINT)
-        time.sleep(BETWEEN)
+    with contextlib.suppress(ProcessLookupError):  # one may be enough, as between two attempts
+        for _ in range(2):
+            os.kill(who.pid, signal.SIGINT)
+            time.sleep(BETWEEN)
     while holder(directory) == who:
         time.sleep(POLL)
     return f"ended {describe(who)}"

@@ -10,18 +10,30 @@ or died unnoticed, records how each attempt ended, and then goes by what `decide
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
+import signal
 import sys
 import time
 from pathlib import Path
 
 from launch import slurm
-from launch.again import start_again, wait_for_the_end
+from launch.again import by_a_person, start_again, wait_for_the_end
 from launch.attempt import Ended, Settings, Signals, run_attempt
 from launch.logs import last_words, launcher_log, tail, told
 from launch.record import HeldError, held, read_json, read_launch
 from launch.report import crash_report
-from pretrain.resilience.attempts import Attempt, Decision, Outcome, decide, end, give_up, next_attempt, read_attempts
+from pretrain.resilience.attempts import (
+    Attempt,
+    Decision,
+    Outcome,
+    decide,
+    end,
+    give_up,
+    launched,
+    next_attempt,
+    read_attempts,
+)
 from pretrain.resilience.stop import clear_stop, read_stop
 
 HANDOVER = 60.0
@@ -30,32 +42,46 @@ HANDOVER = 60.0
 
 def supervise(settings: Settings, signals: Signals) -> int:
     """Attempts until there is nothing more to do here. The exit code: 0 unless a person is needed."""
-    directory, number = settings.directory, 0
+    directory = settings.directory
     if settings.node == 0:
         close_lost(directory)
         if (code := over_already(settings)) is not None:
             return code
-        clear_stop(directory)  # of an earlier start
+        begin_anew(settings)
     while True:
-        number = number + 1 if number else next_attempt(directory)
-        before = read_stop(directory)
-        if before and before.then == "end":
-            return _say(0, f"asked to end before attempt {number}: {before.why}")
+        number = next_attempt(directory)
+        if wish := _wish(directory, signals):
+            return _say(0, f"asked to end before attempt {number}: {wish}")
         ended = run_attempt(settings, number, signals)
         attempt = _closed(settings, number, ended)
         decision = decide(read_attempts(directory), settings.limit, settings.same_failure)
         _say(0, f"attempt {number} ended, {attempt.outcome}{attempt.reason and ': '}{attempt.reason}")
         if decision.action == "done":
             return 0
+        if _wish(directory, signals):
+            return _say(int(attempt.outcome != "saved"), "not started again: asked to end")
         if decision.action == "give up":
             return _give_up(settings, number, decision)
-        if signals.wish_to_end or _asked_to_end(directory):
-            return _say(int(attempt.outcome != "saved"), "not started again: asked to end")
         if settings.slurm:
             return _hand_on(settings, decision, bool(attempt.bad_hosts), signals)
-        if settings.node == 0:
-            clear_stop(directory)
+        _clear_stop(settings)
         _rest(settings, attempt, signals)
+
+
+def begin_anew(settings: Settings) -> None:
+    """Where a person starts the run, restarts are counted anew; requests to stop of earlier starts are cleared.
+
+    A wish to end that came while one job of a run handed it on to another is still to be met.
+    """
+    launch = read_launch(settings.directory)
+    person = not settings.slurm or by_a_person(settings.directory)
+    if person:
+        launched(settings.directory)
+    by_hand = person and (launch is None or slurm.own_job().split("_")[0] not in launch.jobs)
+    asked = read_stop(settings.directory)
+    if not settings.slurm or by_hand or asked is None or asked.time < (launch.time if launch else 0):
+        clear_stop(settings.directory)
+    _clear_stop(settings)
 
 
 def close_lost(directory: Path) -> None:
@@ -125,9 +151,17 @@ def _step(directory: Path, number: int) -> int | None:
     return beat.get("step") if beat.get("attempt") == number else None
 
 
-def _asked_to_end(directory: Path) -> bool:
+def _wish(directory: Path, signals: Signals) -> str:
+    """Why the run is to end, by a request or a signal; nothing when it may go on."""
     asked = read_stop(directory)
-    return asked is not None and asked.then == "end"
+    return asked.why if asked and asked.then == "end" else signals.wish_to_end
+
+
+def _clear_stop(settings: Settings) -> None:
+    """A request to save and start again is met by starting again."""
+    asked = read_stop(settings.directory)
+    if settings.node == 0 and asked and asked.then == "requeue":
+        clear_stop(settings.directory)
 
 
 def _give_up(settings: Settings, number: int, decision: Decision) -> int:
@@ -143,15 +177,19 @@ def _give_up(settings: Settings, number: int, decision: Decision) -> int:
 
 def _hand_on(settings: Settings, decision: Decision, new_bad_hosts: bool, signals: Signals) -> int:
     """Under SLURM the job itself starts again. Without an answer from SLURM a person is needed."""
+    directory = settings.directory
     signals.news()  # those that came before count no more
     try:
-        said = start_again(settings.directory, decision, new_bad_hosts)
+        again = start_again(directory, decision, new_bad_hosts, settings.exclude)
+        _say(0, again.words)
+        if again.jobs == (slurm.own_job(),):
+            wait_for_the_end(lambda: signal.SIGTERM in signals.news() or bool(_wish(directory, signals)))
     except slurm.SlurmError as error:
-        script = settings.directory / "job.sbatch"
-        return _say(1, f"not started again: {error}. It goes on with: sbatch {script}")
-    _say(0, said)
-    if said.endswith("requeued"):
-        wait_for_the_end(signals.news)
+        return _say(1, f"not started again: {error}. It goes on with: sbatch {directory / 'job.sbatch'}")
+    if wish := _wish(directory, signals):
+        _say(0, f"taken back, asked to end: {wish}")
+        with contextlib.suppress(slurm.SlurmError):  # should it start nevertheless, it finds the request and ends
+            slurm.call("scancel", *again.jobs)
     return 0
 
 
@@ -178,6 +216,7 @@ def parse(arguments: list[str]) -> Settings:
     parser.add_argument("directory", type=Path, metavar="RUNDIR")
     parser.add_argument("--slurm", action="store_true", help="this is the batch script of a SLURM job")
     parser.add_argument("--node", type=int, default=0, help="number of this machine, where each has a supervisor")
+    parser.add_argument("--exclude", default="", help="nodes that the script's own --exclude names")
     parser.add_argument("--output", default=Settings.output, help="of the command, in RUNDIR")
     for name in ("grace", "start", "silence", "spoken", "kill", "backoff"):
         parser.add_argument(f"--{name}", type=float, default=getattr(Settings, name), help="seconds")

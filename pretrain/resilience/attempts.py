@@ -46,6 +46,8 @@ class Attempt:
     code: int | None = None
     gave_up: str = ""
     """Why its supervisor did not start the run again after it, where it should have gone on."""
+    followed: bool = False
+    """Whether a person, and no supervisor, started the run again after it."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,12 @@ def give_up(directory: Path, attempt: int, reason: str) -> None:
     _append(directory, "gave up", attempt, {"reason": reason})
 
 
+def launched(directory: Path) -> None:
+    """Record that a person starts the run, again or for the first time. Restarts are counted anew from here."""
+    if (last := next_attempt(directory) - 1) > 0:
+        _append(directory, "launched", last, {})
+
+
 def read_attempts(directory: Path) -> list[Attempt]:
     """All attempts, in order. Of several ends of one attempt the first counts: rank 0's own words."""
     found: dict[int, Attempt] = {}
@@ -110,7 +118,7 @@ def decide(attempts: Sequence[Attempt], limit: int, same_failure: int) -> Decisi
     """What follows from the attempts, the last of which has ended. A pure function of its arguments.
 
     `limit` and `same_failure` are those of resilience.restarts.
-    Only attempts since a person last started the run count: after a finish, a stop or a supervisor's giving up.
+    Only attempts since a person last started the run count: after a row that says so, a finish, a stop or a giving up.
     """
     if not attempts:
         return Decision("restart", "no attempt yet")
@@ -162,7 +170,8 @@ def _since_a_person(attempts: Sequence[Attempt]) -> list[Attempt]:
     recent: list[Attempt] = []
     for attempt in attempts:
         recent.append(attempt)
-        if (attempt.gave_up or attempt.outcome in ("finished", "stopped", "refused")) and attempt is not attempts[-1]:
+        over = attempt.followed or attempt.gave_up or attempt.outcome in ("finished", "stopped", "refused")
+        if over and attempt is not attempts[-1]:
             recent.clear()
     return recent
 
@@ -178,6 +187,8 @@ def _with(attempt: Attempt, row: dict[str, Any]) -> Attempt:
             processes=row.get("processes", 0),
             first_step=row.get("step"),
         )
+    if row["event"] == "launched":
+        return replace(attempt, followed=True)
     if row["event"] == "gave up":
         return replace(attempt, gave_up=row["reason"])
     if row["event"] != "end" or attempt.outcome is not None:

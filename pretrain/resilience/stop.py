@@ -26,7 +26,7 @@ class StopRequest:
 def request_stop(directory: Path, why: str, then: Then) -> None:
     """Ask the run in `directory` to save and end. A wish to end outlives later requests to start again."""
     standing = read_stop(directory)
-    if standing and standing.then == "end":
+    if then == "requeue" and standing and standing.then == "end":
         return
     asked = {"why": why, "then": then, "time": time.time()}
     write_atomically(directory / "stop", json.dumps(asked).encode() + b"\n")
@@ -45,9 +45,16 @@ def read_stop(directory: Path) -> StopRequest | None:
         then: Then = "requeue" if plain["then"] == "requeue" else "end"
         return StopRequest(str(plain["why"]), then, float(plain.get("time", 0)))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return StopRequest("the file `stop` was found", "end", 0)
+        return StopRequest("the file `stop` was found", "end", _written(directory / "stop"))
 
 
 def clear_stop(directory: Path) -> None:
     """Take the request away: it was met, or belongs to an attempt that is over."""
     (directory / "stop").unlink(missing_ok=True)
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

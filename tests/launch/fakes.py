@@ -150,7 +150,9 @@ def ends(directory: Path) -> list[tuple[int, str, str]]:
     """(attempt, outcome, reason) of every end row, and (attempt, "gave up", reason)."""
     rows = [json.loads(line) for line in (directory / "attempts.jsonl").read_text().splitlines()]
     return [
-        (row["attempt"], row.get("outcome", row["event"]), row["reason"]) for row in rows if row["event"] != "start"
+        (row["attempt"], row.get("outcome", row["event"]), row["reason"])
+        for row in rows
+        if row["event"] in ("end", "gave up")
     ]
 
 

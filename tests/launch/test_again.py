@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from launch.again import by_a_person
 from launch.record import Launch, write_launch
+from pretrain.resilience.attempts import read_attempts
+from pretrain.resilience.stop import request_stop
 from tests.launch.fakes import FakeSlurm, ends, send, start_supervisor, wait_for
 
 
@@ -25,9 +28,11 @@ def in_job(slurm: FakeSlurm, **more: str) -> dict[str, str]:
 
 
 class TestUnderSlurm:
-    def run(self, slurm: FakeSlurm, directory: Path, acts: list[str], **environment: str) -> tuple[int, str]:
+    def run(
+        self, slurm: FakeSlurm, directory: Path, acts: list[str], *options: str, **environment: str
+    ) -> tuple[int, str]:
         """Until the supervisor ends, or would wait for SLURM to end it."""
-        process = start_supervisor(directory, acts, "--slurm", environment=in_job(slurm, **environment))
+        process = start_supervisor(directory, acts, "--slurm", *options, environment=in_job(slurm, **environment))
         wait_for(lambda: process.poll() is not None or any(" requeue " in call for call in slurm.calls))
         time.sleep(0.3)
         process.kill()
@@ -107,3 +112,101 @@ class TestUnderSlurm:
         assert self.run(slurm, tmp_path / "run", ["obey", "finish"])[0] == 0
         assert [row[:2] for row in ends(tmp_path / "run")] == [(1, "lost"), (2, "finished")]
         assert ends(tmp_path / "run")[0][2] == "waiting"
+
+    def test_a_bad_node_is_left_out_beside_those_that_the_user_left_out(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        """sbatch --exclude stands instead of the script's own."""
+        directory = tmp_path / "run"
+        directory.mkdir()
+        write_launch(directory, Launch("slurm", jobs=["17"]))
+        self.run(slurm, directory, ["bad-host:node3"], "--exclude=node[7,9]")
+        assert slurm.calls == [f"sbatch --parsable --exclude=node[7,9],node3 {directory / 'job.sbatch'}"]
+
+    def test_a_bad_node_is_left_out_by_all_later_links(self, tmp_path: Path, slurm: FakeSlurm) -> None:
+        directory = tmp_path / "run"
+        directory.mkdir()
+        write_launch(directory, Launch("slurm", jobs=["17", "18", "19"]))
+        slurm.answer(squeue_out="18|PENDING|Dependency\n19|PENDING|Dependency", scontrol_error="no such job")
+        code, output = self.run(slurm, directory, ["bad-host:node3"], "--exclude=node7")
+        assert slurm.calls[-2:] == [f"scontrol update JobId={job} ExcNodeList=node7,node3" for job in (18, 19)]
+        assert code == 0 and "job 18 of the chain goes on" in output
+
+
+class TestAStopRequest:
+    """`pretrain stop` while one job of a run hands it on to another."""
+
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        (tmp_path / "run").mkdir()
+        write_launch(tmp_path / "run", Launch("slurm", jobs=["17"], time=time.time()))
+        return tmp_path / "run"
+
+    def test_takes_a_requeued_job_back(self, directory: Path, slurm: FakeSlurm) -> None:
+        process = start_supervisor(directory, ["save"], "--slurm", environment=in_job(slurm))
+        wait_for(lambda: "scontrol requeue 17" in slurm.calls)
+        request_stop(directory, "pretrain stop", "end")
+        output, _ = process.communicate(timeout=20)
+        assert slurm.calls[-1] == "scancel 17" and "taken back, asked to end: pretrain stop" in output
+
+    def test_takes_a_chain_back(self, directory: Path, slurm: FakeSlurm) -> None:
+        write_launch(directory, Launch("slurm", jobs=["17", "18", "19"]))
+        slurm.answer(squeue_out="18|PENDING|Dependency\n19|PENDING|Dependency", squeue_sleep="1")
+        process = start_supervisor(directory, ["save"], "--slurm", environment=in_job(slurm))
+        wait_for(lambda: len(slurm.calls) > 0)
+        request_stop(directory, "pretrain stop", "end")
+        process.communicate(timeout=20)
+        assert slurm.calls[-1] == "scancel 18 19"
+
+    @pytest.mark.parametrize("restarts, outcomes", [("1", []), ("0", [(1, "finished", "")])])
+    def test_is_kept_for_the_next_start(
+        self, directory: Path, slurm: FakeSlurm, restarts: str, outcomes: list[tuple[int, str, str]]
+    ) -> None:
+        """Of a job that SLURM starts again; a job that a person submitted by hand has no earlier wish."""
+        write_launch(directory, Launch("slurm", jobs=[] if restarts == "0" else ["17"], time=time.time()))
+        request_stop(directory, "pretrain stop", "end")
+        environment = in_job(slurm, SLURM_RESTART_COUNT=restarts)
+        process = start_supervisor(directory, ["finish"], "--slurm", environment=environment)
+        output, _ = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert ("asked to end before attempt 1: pretrain stop" in output) == (not outcomes)
+        assert (ends(directory) if outcomes else []) == outcomes
+        assert (directory / "attempts.jsonl").exists() == bool(outcomes)
+
+    def test_of_before_the_launch_is_cleared(self, directory: Path, slurm: FakeSlurm) -> None:
+        request_stop(directory, "of yesterday", "end")
+        write_launch(directory, Launch("slurm", jobs=["17"], time=time.time() + 1))
+        process = start_supervisor(directory, ["finish"], "--slurm", environment=in_job(slurm))
+        process.communicate(timeout=20)
+        assert ends(directory) == [(1, "finished", "")]
+
+
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({"SLURM_JOB_ID": "17"}, True),
+        ({"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": "2"}, False),
+        ({"SLURM_JOB_ID": "18"}, False),  # a later link, or a new job without bad nodes
+        ({"SLURM_JOB_ID": "23"}, True),  # sbatch by hand
+        ({"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "1"}, True),
+        ({"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "1"}, False),
+    ],
+)
+def test_who_started_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: bool
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    write_launch(tmp_path, Launch("slurm", jobs=["17", "18"]))
+    assert by_a_person(tmp_path) == expected
+
+
+def test_restarts_are_counted_anew_only_when_a_person_starts_the_run(tmp_path: Path, slurm: FakeSlurm) -> None:
+    (tmp_path / "run").mkdir()
+    write_launch(tmp_path / "run", Launch("slurm", jobs=["17"]))
+    for count, job in [("0", "17"), ("1", "17"), ("0", "23"), ("1", "23")]:  # the second job by hand, after scancel
+        environment = in_job(slurm, SLURM_JOB_ID=job, SLURM_RESTART_COUNT=count)
+        process, seen = start_supervisor(tmp_path / "run", ["die"], "--slurm", environment=environment), slurm.calls
+        wait_for(lambda seen=seen: any(" requeue " in call for call in slurm.calls[len(seen) :]))  # type: ignore[misc]
+        process.terminate()
+        assert process.wait(20) == 0
+    assert [attempt.followed for attempt in read_attempts(tmp_path / "run")] == [False, True, False, False]
+    assert not any(attempt.gave_up for attempt in read_attempts(tmp_path / "run"))

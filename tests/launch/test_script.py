@@ -18,6 +18,7 @@ from tests.example import small_run
 
 PY = sys.executable
 SUPERVISE = "--start=1200 --silence=60 --limit=100 --same-failure=3"
+WARNED = "--slurm --grace=580 --exclude=node7"
 
 
 def run_with(cluster: dict[str, Any], **changes: Any) -> Run:
@@ -79,7 +80,7 @@ export NCCL_SOCKET_IFNAME=ib0
 export NCCL_DEBUG=1
 
 # saves when SLURM warns, starts again when there is more to do
-exec {PY} -m launch.supervise runs/small --slurm --grace=580 --output=logs/attempt-{{attempt}}.log {SUPERVISE} -- \\
+exec {PY} -m launch.supervise runs/small {WARNED} --output=logs/attempt-{{attempt}}.log {SUPERVISE} -- \\
     srun --kill-on-bad-exit=0 --wait=30 --cpus-per-task=12 \\
         --open-mode=append --output=runs/small/logs/attempt-{{attempt}}.rank-%5t.log \\
         {PY} -u -m pretrain.train runs/small/launch.yaml

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from launch.logs import last_words
 from launch.record import Launch, write_launch
 from launch.status import duration, read_status, run_directory
+from launch.stop import wait_for_end
 from pretrain.cli.main import app
 from pretrain.config.errors import ConfigError
 from pretrain.resilience.attempts import begin, end
@@ -114,6 +115,24 @@ def test_logs_are_followed_over_attempts(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "attempt 2 stopped at step 9: pretrain stop"
     assert follower.communicate(timeout=30)[0] == "waiting\n"
     assert supervisor.wait(30) == 0
+
+
+def test_a_stop_is_not_over_while_a_job_waits(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request came just as the job was handed on: the next one ends at once, once it starts."""
+    (fake := FakeSlurm(tmp_path)).answer(squeue_out="17|PENDING|BeginTime")
+    for name, value in fake.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("launch.stop.QUEUED", 0.1)
+    write_launch(directory, Launch("slurm", jobs=["17"]))
+    end(directory, 2, "saved", step=10, reason="SIGUSR1")
+    told: list[str] = []
+
+    def tell(words: str) -> None:
+        told.append(words)
+        end(directory, 3, "stopped", step=10, reason="pretrain stop")
+
+    assert wait_for_end(directory, 2, tell).number == 3
+    assert told == ["  queued, to end as soon as it starts: job 17"]
 
 
 def test_cancel_ends_what_does_not_listen(tmp_path: Path) -> None:

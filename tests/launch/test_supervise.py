@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from launch.record import holder
+from pretrain.cli.main import app
 from pretrain.resilience.attempts import read_attempts
 from pretrain.resilience.stop import read_stop, request_stop
 from tests.launch.fakes import (
@@ -138,6 +141,28 @@ def test_a_request_by_a_person_ends_it_between_attempts_too(tmp_path: Path) -> N
     output, _ = process.communicate(timeout=30)
     assert "asked to end" in output
     assert len(ends(directory)) <= 3
+
+
+def test_an_interrupt_between_attempts_ends_it(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = start_supervisor(directory, ["fail"], "--backoff", "20")
+    wait_for(lambda: (directory / "attempts.jsonl").exists() and len(ends(directory)) == 1)
+    time.sleep(0.5)
+    result = CliRunner().invoke(app, ["cancel", str(directory)])  # which interrupts it twice
+    assert result.output == f"ended {socket.gethostname()} (pid {process.pid})\n", result.exception
+    assert process.wait(1) == 0 and "asked to end before attempt 2: SIGINT" in process.communicate()[0]
+    assert len(ends(directory)) == 1
+
+
+def test_a_launch_by_a_person_counts_anew(tmp_path: Path) -> None:
+    """After two failures, the second of which a person watched and interrupted: the third is no crash loop."""
+    directory = tmp_path / "run"
+    process = start_supervisor(directory, ["fail"], "--backoff", "1")
+    wait_for(lambda: (directory / "attempts.jsonl").exists() and len(ends(directory)) == 2)
+    send(process, signal.SIGINT)
+    process.wait(20)
+    assert supervise(directory, ["fail", "fail", "fail", "finish"])[0] == 0
+    assert [outcome for _, outcome, _ in ends(directory)] == ["failed", "failed", "failed", "finished"]
 
 
 def test_a_stale_request_is_cleared(tmp_path: Path) -> None:
