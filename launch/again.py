@@ -13,6 +13,7 @@ from pathlib import Path
 
 from launch import slurm
 from launch.record import read_launch, write_launch
+from launch.say import say
 from pretrain.resilience.attempts import Decision
 
 PATIENCE = 600.0
@@ -55,7 +56,7 @@ def start_again(directory: Path, decision: Decision, new_bad_hosts: bool, exclud
             new = _new_job(directory, excluded)
             return Next((new,), f"job {new} goes on without {bad}")
         except slurm.SlurmError as error:
-            print(f"launch: not without {bad}: {error}", flush=True)
+            say(f"not without {bad}: {error}")
     _requeue(job)
     return Next((job,), f"job {job} was requeued")
 
@@ -88,7 +89,7 @@ def _leave_out(links: Sequence[str], excluded: str) -> None:
         try:
             slurm.call("scontrol", "update", f"JobId={link}", f"ExcNodeList={excluded}")
         except slurm.SlurmError as error:  # it may get the node again, which the next attempt then names again
-            print(f"launch: job {link} not without {excluded}: {error}", flush=True)
+            say(f"job {link} not without {excluded}: {error}")
 
 
 def _requeue(job: str) -> None:
@@ -100,7 +101,7 @@ def _requeue(job: str) -> None:
         except slurm.SlurmError as error:
             if time.monotonic() > until or not slurm.unreachable(str(error)):
                 raise
-            print(f"launch: {error}; trying again", flush=True)
+            say(f"{error}; trying again")
 
 
 def _new_job(directory: Path, excluded: str) -> str:

@@ -5,8 +5,8 @@ Needs nothing but Python itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,14 +14,17 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from launch import keep
 from launch.record import read_json
-from pretrain.resilience.stop import Then, request_stop
+from launch.say import write
+from launch.signals import Requests, Signals
+from pretrain.resilience.attempts import read_attempts
 
 POLL = 0.25
 """Seconds between two looks at the command, the signals and the heartbeat."""
+LOOK = 2.0
+"""Seconds between two looks at what node 0 wrote."""
 MARGIN = 30.0
 """Seconds beyond stall.silence after which a heartbeat that stands still is taken to be dead."""
 
@@ -67,34 +70,6 @@ class Ended:
     """Why it was ended, where it did not end by itself."""
 
 
-class Signals:
-    """Collects SIGUSR1, SIGTERM, SIGINT and SIGHUP. Handlers do nothing else."""
-
-    def __init__(self, slurm: bool) -> None:
-        self.slurm = slurm
-        self.caught: list[signal.Signals] = []
-        self._read = 0
-        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._catch)
-
-    def news(self) -> list[signal.Signals]:
-        """Signals since the last call."""
-        news, self._read = self.caught[self._read :], len(self.caught)
-        return news
-
-    def then(self, number: signal.Signals) -> Then:
-        """What a signal wishes: under SLURM all but SIGINT come from the scheduler, which takes the nodes away."""
-        return "requeue" if number == signal.SIGUSR1 or (self.slurm and number == signal.SIGTERM) else "end"
-
-    @property
-    def wish_to_end(self) -> str:
-        """Which of them said not to go on; empty when none did."""
-        return next((number.name for number in self.caught if self.then(number) == "end"), "")
-
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        self.caught.append(signal.Signals(number))
-
-
 class Heart:
     """Whether the run is alive, by its heartbeat.json. Clocks of other machines are not compared with this one's."""
 
@@ -120,6 +95,27 @@ class Heart:
         return f"no heartbeat for {silent:.0f} s" if silent > settings.silence + MARGIN else ""
 
 
+class FirstNode:
+    """On other machines: whether the supervisor of node 0 has closed the attempt, of which they may see nothing."""
+
+    def __init__(self, settings: Settings, attempt: int) -> None:
+        self._settings, self._attempt = settings, attempt
+        self._looked = time.monotonic()
+        self._over: float | None = None
+
+    def trouble(self) -> str:
+        """Why the command must be ended: it outlives its attempt."""
+        now = time.monotonic()
+        if self._settings.node == 0 or now - self._looked < LOOK:
+            return ""
+        self._looked = now
+        found = [one for one in read_attempts(self._settings.directory) if one.number == self._attempt]
+        if not found or found[-1].outcome is None:
+            return ""
+        self._over = self._over or now
+        return f"over on node 0: {found[-1].outcome}" if now - self._over > self._settings.spoken else ""
+
+
 class Echo:
     """Copies what rank 0 and the launcher write to standard output, for who started the run in a terminal."""
 
@@ -129,13 +125,11 @@ class Echo:
     def pump(self) -> None:
         """Copy what is new."""
         for path, place in self._places.items():
-            if path.exists() and path.stat().st_size > place:
-                with open(path, "rb") as file:
-                    file.seek(place)
-                    data = file.read()
-                self._places[path] = place + len(data)
-                sys.stdout.buffer.write(data)
-                sys.stdout.flush()
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                file.seek(place)
+                if data := file.read():
+                    self._places[path] = place + len(data)
+                    write(data)
 
 
 def run_attempt(settings: Settings, number: int, signals: Signals) -> Ended:
@@ -146,34 +140,36 @@ def run_attempt(settings: Settings, number: int, signals: Signals) -> Ended:
         return Ended(1, f"port {port} is in use on {socket.gethostname()}")
     command = [part.replace("{attempt}", f"{number:03d}").replace("{port}", str(port)) for part in settings.command]
     log = settings.directory / settings.output.replace("{attempt}", f"{number:03d}")
-    log.parent.mkdir(parents=True, exist_ok=True)
     echo = Echo(log, settings.directory / "logs" / f"attempt-{number:03d}.rank-00000.log")
-    with open(log, "ab") as output:
-        keeper = subprocess.Popen(
-            [sys.executable, "-P", keep.__file__, str(settings.kill), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    try:
+        keeper = _start(command, log, settings.kill)
+    except OSError as error:
+        return Ended(1, f"cannot be started: {error}")
     why = _wait(keeper, settings, number, signals, echo)
     if not settings.slurm:
         echo.pump()
     return Ended(keeper.returncode if keeper.returncode >= 0 else 128 - keeper.returncode, why)
 
 
+def _start(command: list[str], log: Path, kill: float) -> subprocess.Popen[bytes]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", keep.__file__, str(kill), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 def _wait(keeper: subprocess.Popen[bytes], settings: Settings, number: int, signals: Signals, echo: Echo) -> str:
     """Until the command has ended. Why it was ended, where it did not end by itself."""
-    heart, why, asked = Heart(settings, number), "", None
+    requests = Requests(settings.directory, signals, settings.grace)
+    heart, first, why = Heart(settings, number), FirstNode(settings, number), ""
     while keeper.poll() is None:
-        for caught in signals.news():
-            if asked is not None and caught == signal.SIGINT:
-                why = why or "interrupted twice"
-            asked = asked or (caught.name, time.monotonic())
-            request_stop(settings.directory, _meaning(caught, settings.slurm), signals.then(caught))
-        if asked and time.monotonic() - asked[1] > settings.grace:
-            why = why or f"did not end within {settings.grace:.0f} s of {asked[0]}"
-        why = why or heart.trouble()
+        asked = requests.trouble()
+        why = why or asked or heart.trouble() or first.trouble()
         if why:
             keeper.terminate()  # it alone knows all that must end; asking twice does no harm
         if not settings.slurm:
@@ -197,9 +193,3 @@ def in_use(port: int) -> bool:
         except OSError:
             return True
     return False
-
-
-def _meaning(caught: signal.Signals, slurm: bool) -> str:
-    if caught == signal.SIGUSR1:
-        return "SIGUSR1: the time limit is near" if slurm else "SIGUSR1"
-    return f"{caught.name}: SLURM takes the nodes back" if slurm and caught == signal.SIGTERM else caught.name

@@ -19,10 +19,12 @@ from pathlib import Path
 
 from launch import slurm
 from launch.again import by_a_person, start_again, wait_for_the_end
-from launch.attempt import Ended, Settings, Signals, run_attempt
+from launch.attempt import Ended, Settings, run_attempt
 from launch.logs import last_words, launcher_log, tail, told
 from launch.record import HeldError, held, read_json, read_launch
 from launch.report import crash_report
+from launch.say import say, write
+from launch.signals import Signals
 from pretrain.resilience.attempts import (
     Attempt,
     Decision,
@@ -120,11 +122,12 @@ def _closed(settings: Settings, number: int, ended: Ended) -> Attempt:
             return attempt
         if settings.node == 0:
             outcome, reason = _verdict(directory, attempt, ended)
-            end(directory, number, outcome, step=_step(directory, number), reason=reason, code=ended.code)
-        elif time.monotonic() > until:
-            sys.exit(_say(1, f"the supervisor of node 0 did not say how attempt {number} ended"))
-        else:
-            time.sleep(0.5)
+            with contextlib.suppress(OSError):  # a full disk may have room again
+                end(directory, number, outcome, step=_step(directory, number), reason=reason, code=ended.code)
+                continue
+        if time.monotonic() > until:
+            sys.exit(_say(1, f"node 0 could not write how attempt {number} ended"))
+        time.sleep(0.5)
 
 
 def _verdict(directory: Path, attempt: Attempt, ended: Ended) -> tuple[Outcome, str]:
@@ -169,9 +172,10 @@ def _give_up(settings: Settings, number: int, decision: Decision) -> int:
     attempts = read_attempts(directory)
     if settings.node == 0:
         report = crash_report(directory, decision, attempts)
-        (directory / "crash-report.txt").write_text(report)
-        give_up(directory, number, decision.why)
-        print(report, file=sys.stderr, flush=True)
+        write(report.encode(), sys.stderr)
+        with contextlib.suppress(OSError):
+            give_up(directory, number, decision.why)
+            (directory / "crash-report.txt").write_text(report)
     return 2 if attempts[-1].outcome == "refused" else 1
 
 
@@ -206,7 +210,7 @@ def _rest(settings: Settings, attempt: Attempt, signals: Signals) -> None:
 
 
 def _say(code: int, words: str) -> int:
-    print(f"launch: {words}", flush=True)
+    say(words)
     return code
 
 

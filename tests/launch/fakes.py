@@ -121,7 +121,11 @@ class FakeSlurm:
 
 
 def start_supervisor(
-    directory: Path, acts: list[str], *options: str, environment: dict[str, str] | None = None
+    directory: Path,
+    acts: list[str],
+    *options: str,
+    environment: dict[str, str] | None = None,
+    stdout: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """A supervisor over the fake training that does `acts`, one each attempt, the last again and again."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -131,7 +135,7 @@ def start_supervisor(
         [sys.executable, "-m", "launch.supervise", str(directory), *QUICK, *options, "--", *command],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
     )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from launch.record import holder
 from pretrain.cli.main import app
-from pretrain.resilience.attempts import read_attempts
+from pretrain.resilience.attempts import end, read_attempts
 from pretrain.resilience.stop import read_stop, request_stop
 from tests.launch.fakes import (
     QUICK,
@@ -200,6 +200,26 @@ def test_a_hanging_launcher_is_ended_on_the_verdict_of_rank_0(tmp_path: Path) ->
     wait_for(lambda: process.poll() is not None, 80)
     assert [row[:2] for row in ends(directory)] == [(1, "lost"), (2, "finished")]
     assert ends(directory)[0][2] == "rank 3 on node2 hangs in data at step 17"
+
+
+def test_other_nodes_end_their_command_when_node_0_closed_the_attempt(tmp_path: Path) -> None:
+    """As when torchrun there waits for a node 0 that has long gone on; each attempt has the number of the rows."""
+    directory = tmp_path / "run"
+    end(directory, 4, "lost", step=3, reason="node1 died")
+    process = start_supervisor(directory, ["finish"] * 4 + ["deaf", "finish"], "--node=1")
+    wait_for(lambda: (directory / "deaf.txt").exists())
+    end(directory, 5, "saved", step=9, reason="SIGUSR1")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "attempt 5 ended, saved" in output
+    assert [row[:2] for row in ends(directory)] == [(4, "lost"), (5, "saved"), (6, "finished")]
+
+
+def test_logs_that_cannot_be_written_are_a_failure_to_start(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "logs").write_text("a file in the way")
+    assert supervise(tmp_path / "run", ["finish"], "--same-failure", "2")[0] == 1
+    assert [outcome for _, outcome, _ in ends(tmp_path / "run")] == ["failed", "failed", "gave up"]
+    assert "cannot be started: " in ends(tmp_path / "run")[0][2]
 
 
 @pytest.mark.parametrize("act, options", [("deaf", ["--silence", "-29.5"]), ("sleep", ["--start", "-89"])])
