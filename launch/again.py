@@ -106,7 +106,9 @@ def _requeue(job: str) -> None:
 
 def _new_job(directory: Path, excluded: str) -> str:
     """Queue the script again; `--exclude` on the command line stands instead of the script's own."""
-    job = slurm.submit(str(directory / "job.sbatch"), [f"--exclude={excluded}"])
-    if launch := read_launch(directory):
+    launch = read_launch(directory)
+    known = [slurm.own_job(), *(launch.jobs if launch else [])]
+    job = slurm.submit(str(directory / "job.sbatch"), [f"--exclude={excluded}"], known)
+    if launch:
         write_launch(directory, replace(launch, jobs=[*launch.jobs, job]))
     return job

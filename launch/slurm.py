@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 TIMEOUT = 20.0
 """Seconds that one call may take."""
@@ -50,9 +51,29 @@ def call(*command: str, attempts: int = ATTEMPTS, timeout: float = TIMEOUT) -> s
     raise SlurmError(f"{command[0]}: {said}")
 
 
-def submit(script: str, options: Sequence[str] = ()) -> str:
-    """sbatch; returns the id of the job."""
-    return call("sbatch", "--parsable", *options, script).split(";")[0]
+def submit(script: str, options: Sequence[str] = (), known: Sequence[str] = ()) -> str:
+    """sbatch; returns the id of the job. Without an answer the job may be queued all the same: it is looked for first.
+
+    `known`: earlier jobs of the same script. Raises SlurmError.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return call("sbatch", "--parsable", *options, script, attempts=1).split(";")[0]
+        except SlurmError as error:
+            if not unreachable(str(error)):
+                raise
+            said = error
+        time.sleep(2**attempt)
+        if job := next((job for job in jobs_of(script) if job not in known), None):
+            return job
+    raise said
+
+
+def jobs_of(script: str) -> list[str]:
+    """The jobs of this user in the queue whose script it is, the newest first; of an array its one id."""
+    shown = call("squeue", "--me", "--noheader", "--sort=-i", "--format=%F|%Z|%o")
+    fields = [line.split("|", 2) for line in shown.splitlines()]
+    return [job for job, folder, command in fields if (Path(folder) / command).resolve() == Path(script).resolve()]
 
 
 def states(jobs: Sequence[str], attempts: int = ATTEMPTS) -> dict[str, str]:

@@ -102,7 +102,7 @@ def submit(run: Run, script: Path, chain: int) -> list[str]:
     for _ in range(chain):
         after = [f"--dependency=afterany:{jobs[-1]}", "--kill-on-invalid-dep=yes"] if jobs else []
         try:
-            jobs.append(slurm.submit(str(script), after))
+            jobs.append(slurm.submit(str(script), after, known=jobs))
         except slurm.SlurmError as error:
             if jobs:
                 with contextlib.suppress(slurm.SlurmError):

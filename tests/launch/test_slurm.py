@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,24 @@ def test_a_refusal_is_final(fake: FakeSlurm) -> None:
     with pytest.raises(slurm.SlurmError, match=r"^sbatch: sbatch: error: invalid partition specified: gpu$"):
         slurm.submit("job.sbatch")
     assert fake.calls == ["sbatch --parsable job.sbatch"]
+
+
+@pytest.mark.parametrize("known, job, calls", [([], "18", 1), (["18", "17"], "", 2)])
+def test_a_job_is_not_queued_twice(
+    fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: list[str], job: str, calls: int
+) -> None:
+    """A socket that timed out often means that the job was accepted."""
+    monkeypatch.setattr(slurm, "ATTEMPTS", calls)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    script = tmp_path / "runs" / "small" / "job.sbatch"
+    fake.answer(sbatch_error="sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
+    fake.answer(squeue_out=f"19|{tmp_path}|other.sbatch\n18|{tmp_path}|runs/small/job.sbatch\n17|/|{script}")
+    if job:
+        assert slurm.submit(str(script), known=known) == job
+    else:
+        with pytest.raises(slurm.SlurmError, match="Socket timed out"):
+            slurm.submit(str(script), known=known)
+    assert [call.split()[0] for call in fake.calls] == ["sbatch", "squeue"] * calls
 
 
 def test_no_answer_is_asked_for_again_and_never_waited_for_long(fake: FakeSlurm) -> None:
