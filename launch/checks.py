@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch import script, slurm
-from launch.record import describe, holder, is_locked, read_json, read_launch
+from launch.record import describe, holder, is_locked, locked, read_json, read_launch
 from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.counts import parameter_count
@@ -130,8 +130,8 @@ def place(case: Case) -> str:
         rule = f"must not contain {' '.join(sorted(wild))}"
         raise ConfigError.of("directory", str(directory), rule, "set `directory:` to another path")
     try:
-        with tempfile.NamedTemporaryFile(dir=_existing(directory), prefix=".launch-"):
-            pass
+        with tempfile.NamedTemporaryFile(dir=_existing(directory), prefix=".launch-", mode="w") as file:
+            locked(file)  # raises where there are no locks
     except OSError as error:
         rule = f"must be a writable directory ({error.strerror})"
         raise ConfigError.of("directory", str(directory), rule, "set `directory:` or `name:`") from None

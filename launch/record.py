@@ -14,7 +14,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from pretrain.config.errors import ConfigError
+
+PATIENCE = 2.0
+"""Seconds to wait for a lock: who looks whether it is held has it for a moment."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,14 @@ def this_launch(launcher: str, command: list[str], jobs: list[str]) -> Launch:
 
 
 @contextlib.contextmanager
-def held(directory: Path, job: str, patience: float = 0.0) -> Iterator[None]:
+def held(directory: Path, job: str, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the directory as its supervisor, after waiting `patience` seconds for an earlier one to end.
 
-    Raises HeldError with who holds it.
+    Raises HeldError with who holds it, ConfigError when the file system has no locks.
     """
     until = time.monotonic() + patience
     with open(directory / "supervisor.lock", "a+") as file:
-        while not _locked(file.fileno()):
+        while not locked(file):
             if time.monotonic() > until:
                 raise HeldError(describe(holder(directory)))
             time.sleep(0.5)
@@ -83,7 +88,7 @@ def held(directory: Path, job: str, patience: float = 0.0) -> Iterator[None]:
 def holder(directory: Path) -> Holder | None:
     """Who supervises the run now; None when nobody does."""
     path = directory / "supervisor.lock"
-    if not is_locked(path):
+    if not islocked(path):
         return None
     plain = read_json(path)
     return Holder(plain["host"], plain["pid"], plain["job"], plain["time"]) if plain else Holder("?", 0, "", 0.0)
@@ -96,13 +101,27 @@ def describe(who: Holder | None) -> str:
     return f"{f'job {who.job} on ' if who.job else ''}{who.host} (pid {who.pid})"
 
 
-def is_locked(path: Path) -> bool:
+def islocked(path: Path) -> bool:
     """Whether a process holds the lock file at `path`, here or on any machine that shares the file system."""
     try:
         with open(path) as file:
-            return not _locked(file.fileno(), fcntl.LOCK_SH)
+            return not locked(file, fcntl.LOCK_SH)
     except OSError:
         return False
+
+
+def locked(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
+    """Whether the lock of an open file could be had, without waiting. Raises ConfigError when the file system has none."""
+    try:
+        fcntl.flock(file.fileno(), kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        place, system = _file_system(Path(file.name))
+        rule = f"must be on a file system with locks; that of {place} ({system}) has none: {error.strerror}"
+        fix = "mount Lustre with -o flock and NFS without nolock, or set `directory:` to another file system"
+        raise ConfigError.of("directory", str(Path(file.name).parent), rule, fix) from None
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -114,12 +133,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return plain if isinstance(plain, dict) else {}
 
 
-def _locked(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+def _file_system(path: Path) -> tuple[str, str]:
+    """Where the file system of `path` is mounted, and its kind, such as `lustre`."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
     except OSError:
-        return False
-    return True
+        mounts = []
+    above = [(place, kind) for place, kind in mounts if path.resolve().is_relative_to(place)]
+    return max(above, key=lambda found: len(found[0]), default=("/", "?"))
 
 
 def _replace(path: Path, plain: dict[str, Any]) -> None:

@@ -21,10 +21,11 @@ from launch import slurm
 from launch.again import by_a_person, start_again, wait_for_the_end
 from launch.attempt import Ended, Settings, run_attempt
 from launch.logs import last_words, launcher_log, tail, told
-from launch.record import HeldError, held, read_json, read_launch
+from launch.record import PATIENCE, HeldError, held, read_json, read_launch
 from launch.report import crash_report
 from launch.say import say, write
 from launch.signals import Signals
+from pretrain.config.errors import ConfigError
 from pretrain.resilience.attempts import (
     Attempt,
     Decision,
@@ -240,10 +241,14 @@ def main() -> int:
     if settings.node > 0:
         return supervise(settings, signals)
     try:
-        with held(settings.directory, slurm.own_job() if settings.slurm else "", HANDOVER if settings.slurm else 0):
+        with held(
+            settings.directory, slurm.own_job() if settings.slurm else "", HANDOVER if settings.slurm else PATIENCE
+        ):
             return supervise(settings, signals)
     except HeldError as other:
         return _say(1, f"{settings.directory} is supervised by {other} already")
+    except ConfigError as error:
+        return _say(2, str(error))
 
 
 if __name__ == "__main__":

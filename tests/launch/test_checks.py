@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import shutil
@@ -85,6 +86,14 @@ def test_directory(corpus: Path, tmp_path: Path) -> None:
     found = results(corpus, tmp_path)["run directory"]
     assert found.state == "refused" and "must be a writable directory" in str(found.problems[0])
     assert "must not contain *" in str(results(corpus, tmp_path, directory="runs/*")["run directory"].problems[0])
+
+
+def test_a_directory_without_locks(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(_file: int, _kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert "has none: No locks available" in refused(corpus, tmp_path, "run directory")
 
 
 def test_space(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
