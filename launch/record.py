@@ -88,7 +88,7 @@ def held(directory: Path, job: str, patience: float = PATIENCE) -> Iterator[None
 def holder(directory: Path) -> Holder | None:
     """Who supervises the run now; None when nobody does."""
     path = directory / "supervisor.lock"
-    if not islocked(path):
+    if not is_locked(path):
         return None
     plain = read_json(path)
     return Holder(plain["host"], plain["pid"], plain["job"], plain["time"]) if plain else Holder("?", 0, "", 0.0)
@@ -101,7 +101,7 @@ def describe(who: Holder | None) -> str:
     return f"{f'job {who.job} on ' if who.job else ''}{who.host} (pid {who.pid})"
 
 
-def islocked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a process holds the lock file at `path`, here or on any machine that shares the file system."""
     try:
         with open(path) as file:
@@ -111,7 +111,7 @@ def islocked(path: Path) -> bool:
 
 
 def locked(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
-    """Whether the lock of an open file could be had, without waiting. Raises ConfigError when the file system has none."""
+    """Whether the lock of an open file could be had now. Raises ConfigError when the file system has none."""
     try:
         fcntl.flock(file.fileno(), kind | fcntl.LOCK_NB)
     except BlockingIOError:
