@@ -19,7 +19,7 @@ Words = list[str]
 
 def python(cluster: Cluster) -> str:
     """The interpreter of the training processes."""
-    return cluster.python or ("python" if cluster.container else sys.executable)
+    return cluster.python or ("python" if cluster.container else quote(sys.executable))
 
 
 def train(cluster: Cluster, directory: Path) -> Words:
@@ -114,7 +114,7 @@ def _torchrun(cluster: Cluster, directory: Path) -> list[Words]:
     if cluster.torchrun.backend == "static":
         meet = ["--node-rank=$NODE", f"--master-addr={host}", f"--master-port={port}"]
     else:
-        run = f"--rdzv-id={directory.name}-{{attempt}}"
+        run = f"--rdzv-id={quote(directory.name)}-{{attempt}}"
         meet = ["--rdzv-backend=c10d", run, f"--rdzv-endpoint={host}:{port}"]
     return [[*words, f"--nnodes={cluster.nodes}"], meet, rank]
 

@@ -11,6 +11,7 @@ from shlex import quote
 from launch import commands
 from launch.slurm import time_limit
 from pretrain.config.auto import choose_layout
+from pretrain.config.cluster import Cluster
 from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
@@ -29,10 +30,12 @@ def script_name(run: Run) -> str:
 def render(run: Run, workdir: Path, array: int = 1) -> dict[str, str]:
     """The scripts by name, the first the one to start. Paths stay relative to `workdir`, where they are run.
 
-    Raises ConfigError for a template that is missing or has unknown places, and for what a launcher cannot do.
+    Raises ConfigError for a template that is missing or has unknown places, for what a launcher cannot do, and for a
+    path that cannot be written for it.
     """
     cluster, directory = run.cluster, Path(run.run_directory)
     name = script_name(run)
+    _check_place(cluster, workdir / directory)
     values = {
         "name": run.name,
         "directory": quote(str(directory)),
@@ -51,6 +54,15 @@ def render(run: Run, workdir: Path, array: int = 1) -> dict[str, str]:
         values["preparation"] = "\n".join(_setup(run, inside=cluster.container is not None))
         scripts["rank.sh"] = _fill(TEMPLATES / "rank.sh", values)
     return scripts
+
+
+def _check_place(cluster: Cluster, directory: Path) -> None:
+    """In bash every path can be quoted; #SBATCH lines, and what DeepSpeed sends to other machines, are not bash."""
+    bare = cluster.launcher == "slurm" or (cluster.launcher == "deepspeed" and cluster.deepspeed.hostfile is not None)
+    if re.search(r"[\s%\"'\\]" if bare else r"[\r\n]", str(directory)):
+        rule = "must not contain blanks, quotes, backslashes or %" if bare else "must not contain line breaks"
+        fix = "set `directory:` to another absolute path" + (", and launch from another folder" if bare else "")
+        raise ConfigError.of("directory", str(directory), f"{rule} with --on {cluster.launcher}", fix)
 
 
 def directives(run: Run, workdir: Path, array: int = 1) -> list[str]:
@@ -126,7 +138,7 @@ def _setup(run: Run, inside: bool = False) -> list[str]:
 def supervise(run: Run) -> str:
     """The supervisor with its settings. On a cluster with containers it runs outside, on any Python from 3.11 on."""
     cluster, resilience = run.cluster, run.resilience
-    words = [sys.executable, "-m", "launch.supervise", quote(run.run_directory)]
+    words = [quote(sys.executable), "-m", "launch.supervise", quote(run.run_directory)]
     if cluster.launcher == "slurm":
         words += ["--slurm", f"--grace={max(10.0, cluster.slurm.warn - 20):.0f}"]
         words += [f"--exclude={quote(cluster.slurm.exclude)}"] if cluster.slurm.exclude else []

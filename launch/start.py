@@ -6,6 +6,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -122,4 +123,4 @@ def become(run: Run, script: Path, node: int | None) -> None:
 
 def node_commands(run: Run, script: Path) -> list[str]:
     """What to type on each machine, where each runs the script."""
-    return [f"bash {script} {node}" for node in range(run.cluster.nodes)]
+    return [f"bash {quote(str(script))} {node}" for node in range(run.cluster.nodes)]

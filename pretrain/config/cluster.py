@@ -39,8 +39,8 @@ class Slurm(Section):
     """--exclusive: nodes are not shared."""
     start: Literal["srun", "torchrun"] = "srun"
     """srun: one task for each process. torchrun: one task for each node, which starts its processes."""
-    warn: Seconds = Field(300.0, gt=0)
-    """Seconds before the time limit at which the job is told to save (--signal=B:USR1@...)."""
+    warn: Seconds = Field(300.0, gt=0, le=65535)
+    """Seconds before the time limit at which the job is told to save (--signal=B:USR1@..., where SLURM has 16 bits)."""
     options: tuple[str, ...] = ()
     """Further #SBATCH lines, such as `--mail-type=END`."""
 

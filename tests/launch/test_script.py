@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,23 @@ def test_an_array() -> None:
     script = scripts({"launcher": "slurm"}, array=5)["job.sbatch"]
     assert "#SBATCH --array=1-5%1\n" in script
     assert "#SBATCH --output=/home/ada/runs/small/logs/job-%A_%a.log\n" in script
+
+
+@pytest.mark.parametrize("folder", ["/home/ada love", "/home/ada%j", "/home/ada's", "/home/ada\\\\b"])
+def test_folders_that_are_not_plain(folder: str) -> None:
+    """Quoted for bash, refused where nothing can be quoted."""
+    script = render(run_with({"gpus_per_node": 2}, directory="runs/my run"), Path(folder))
+    command = script["launch.sh"].partition("exec ")[2]
+    assert shlex.split(command)[-4:] == ["--no-python", "bash", "runs/my run/rank.sh", "{attempt}"]
+    assert shlex.split(script["launch.sh"].splitlines()[2]) == ["cd", folder]
+    for cluster in ({"launcher": "slurm"}, {"launcher": "deepspeed", **NODES, "deepspeed": {"hostfile": "hosts"}}):
+        with pytest.raises(ConfigError, match="must not contain blanks, quotes, backslashes or % with --on"):
+            render(run_with(cluster), Path(folder))
+
+
+def test_the_warning_is_one_that_slurm_can_hold() -> None:
+    with pytest.raises(ConfigError, match=r"cluster\.slurm\.warn = (.|\n)*65535"):
+        run_with({"slurm": {"warn": "20 h"}})
 
 
 def test_a_template_of_the_site(tmp_path: Path) -> None:
