@@ -25,7 +25,8 @@ bit for bit, and afterwards no process of the run is left on any machine.
 
 - **ours**: seconds from the fault to the end of the next training step, less SLURM's own: finding it, ending what is
   left, imports, loading, the step; where a rank hangs or a machine is gone also the limit, 8 s and 5 s in these runs.
-  The target is 20 s. Median (worst).
+  The target is 20 s on an idle machine: a start is 16 s of processor time for two ranks, and on these cores everything
+  shares them. Median (worst).
 - **SLURM**: seconds from asking it for a new start, or from the fault where SLURM is who notices it, until it starts.
   The test cluster has SlurmdTimeout 15 (default 300), KillWait 5 (30) and munge's cred_expire 5 (120).
 - **redone**: steps computed again, at most. A checkpoint is due every 4 steps.
