@@ -80,8 +80,10 @@ class Heart:
 
     def trouble(self) -> str:
         """Why the command must be ended; nothing while all is well."""
-        now, settings = time.monotonic(), self._settings
+        asked, settings = time.monotonic(), self._settings
         beat = read_json(settings.directory / "heartbeat.json")
+        now = time.monotonic()
+        self._since, self._spoken = self._since + now - asked, self._spoken + now - asked  # a disk that stood still
         if beat.get("attempt") != self._attempt:
             waited = settings.start + settings.silence + MARGIN
             return f"did not start within {waited:.0f} s" if now - self._since > waited else ""

@@ -149,9 +149,9 @@ def space(case: Case) -> str:
     held = sum(path.stat().st_size for path in there.rglob("*") if path.is_file()) if there.is_dir() else 0
     free = shutil.disk_usage(_existing(case.directory)).free
     if needed > free + held:
-        rule = f"must have {short(needed)} bytes for {keep} checkpoints; {short(free)} are free"
+        rule = f"must have {needed / 1e9:,.3g} GB for {keep} checkpoints; {free / 1e9:,.3g} GB are free"
         raise ConfigError.of("directory", str(case.directory), rule, "free some, or lower checkpoint.keep_last")
-    return f"{keep} checkpoints of {short(each)} bytes; {short(free)} free"
+    return f"{keep} checkpoints of {each / 1e9:,.3g} GB; {free / 1e9:,.3g} GB free"
 
 
 def checkpoint_bytes(run: Run) -> float:

@@ -100,7 +100,7 @@ def test_space(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
     problem = refused(corpus, tmp_path, "disk space", checkpoint={"keep_last": 1})
     # 34,112 parameters with the padded vocabulary, 16 bytes each, twice
-    assert "must have 1.09M bytes for 2 checkpoints; 1k are free" in problem
+    assert "must have 0.00109 GB for 2 checkpoints; 1e-06 GB are free" in problem
 
 
 def test_alone(corpus: Path, tmp_path: Path, fake: FakeSlurm) -> None:
