@@ -29,14 +29,19 @@ def test_two_layouts_pass_without_a_corpus(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONFAULTHANDLER": "1"}
     asked = subprocess.Popen([*COMMAND, "--steps", "100000"], start_new_session=True, env=environment)
     while not list(tmp_path.glob("pretrain-verify-*/fp32/rank-0.txt")):
         assert asked.poll() is None
         time.sleep(0.1)
     assert len(processes_of(asked.pid)) > 1
     os.killpg(asked.pid, signal.SIGINT)
-    assert asked.wait(30) == 130
+    try:
+        code = asked.wait(60)
+    except subprocess.TimeoutExpired:
+        asked.send_signal(signal.SIGABRT)  # its stacks, on standard error
+        raise
+    assert code == 130
     for _ in range(50):  # the fork server sees that its parent is gone
         if not processes_of(asked.pid):
             break
