@@ -120,6 +120,11 @@ class FakeSlurm:
             (self.folder / f"{command}.{kind}").write_text(text + "\n")
 
 
+def in_job(slurm: FakeSlurm, **more: str) -> dict[str, str]:
+    """The environment of job 17's batch script."""
+    return {**slurm.environment, "SLURM_JOB_ID": "17", **more}
+
+
 def start_supervisor(
     directory: Path,
     acts: list[str],

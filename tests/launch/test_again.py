@@ -13,18 +13,7 @@ from launch.again import by_a_person
 from launch.record import Launch, write_launch
 from pretrain.resilience.attempts import read_attempts
 from pretrain.resilience.stop import request_stop
-from tests.launch.fakes import FakeSlurm, ends, send, start_supervisor, wait_for
-
-
-@pytest.fixture
-def slurm(tmp_path: Path) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path)
-    fake.answer(squeue_out="RUNNING None", sbatch_out="18")
-    return fake
-
-
-def in_job(slurm: FakeSlurm, **more: str) -> dict[str, str]:
-    return {**slurm.environment, "SLURM_JOB_ID": "17", **more}
+from tests.launch.fakes import FakeSlurm, ends, in_job, send, start_supervisor, wait_for
 
 
 class TestUnderSlurm:

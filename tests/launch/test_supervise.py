@@ -21,23 +21,13 @@ from tests.launch.fakes import (
     ROOT,
     FakeSlurm,
     ends,
+    in_job,
     is_alive,
     send,
     start_supervisor,
     supervise,
     wait_for,
 )
-
-
-@pytest.fixture
-def slurm(tmp_path: Path) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path)
-    fake.answer(squeue_out="RUNNING None", sbatch_out="18")
-    return fake
-
-
-def in_job(slurm: FakeSlurm, **more: str) -> dict[str, str]:
-    return {**slurm.environment, "SLURM_JOB_ID": "17", **more}
 
 
 @pytest.mark.parametrize(

@@ -93,15 +93,9 @@ def test_a_rank_that_is_frozen(corpus: Path, tmp_path: Path) -> None:
     children = start(run, 2, before=freeze)
     children[0].join(60)
     assert children[0].exitcode == 1
-    assert finish_frozen(children[1].pid) and finish(children)[1] == -signal.SIGKILL
+    children[1].kill()  # as a launcher does with those that are left
+    assert finish(children)[1] == -signal.SIGKILL
     assert f"rank 1 of 2 on {HOST} said nothing for 5 s, last in" in told(run, 0)
-
-
-def finish_frozen(pid: int | None) -> bool:
-    """kill -9, as a launcher does with those that are left."""
-    assert pid
-    os.kill(pid, signal.SIGKILL)
-    return True
 
 
 def be_slow(directory: Path) -> None:
