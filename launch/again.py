@@ -1,11 +1,14 @@
 """How a SLURM job has its run started again: the next link of its chain, a requeue, or a new job without bad nodes.
 
-Needs nothing but Python itself.
+    python -m launch.again RUNDIR
+
+does it for a supervisor that was killed. Needs nothing but Python itself.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -112,3 +115,20 @@ def _new_job(directory: Path, excluded: str) -> str:
     if launch:
         write_launch(directory, replace(launch, jobs=[*launch.jobs, job]))
     return job
+
+
+def main() -> int:
+    """Run by the batch script, whose job this is."""
+    try:
+        again = start_again(Path(sys.argv[1]), Decision("restart", "the supervisor was killed"), new_bad_hosts=False)
+    except slurm.SlurmError as error:
+        say(f"the supervisor was killed, and the run is not started again: {error}")
+        return 1
+    say(f"the supervisor was killed: {again.words}")
+    if again.jobs == (slurm.own_job(),):
+        wait_for_the_end(lambda: False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -43,6 +43,7 @@ def render(run: Run, workdir: Path, array: int = 1) -> dict[str, str]:
         "directives": "\n".join(f"#SBATCH {line}" for line in directives(run, workdir, array)),
         "preparation": "\n".join(preparation(run)),
         "supervise": supervise(run),
+        "again": f"{quote(sys.executable)} -m launch.again {quote(str(directory))}",
         "command": " \\\n        ".join(
             " ".join(words) for words in commands.command(cluster, directory, workdir)
         ),

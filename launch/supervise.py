@@ -47,10 +47,12 @@ def supervise(settings: Settings, signals: Signals) -> int:
     """Attempts until there is nothing more to do here. The exit code: 0 unless a person is needed."""
     directory = settings.directory
     if settings.node == 0:
-        close_lost(directory)
+        lost = close_lost(directory)
         if (code := over_already(settings)) is not None:
             return code
         begin_anew(settings)
+        if lost and (code := _once_too_often(settings)) is not None:
+            return code
     while True:
         number = next_attempt(directory)
         if wish := _wish(directory, signals):
@@ -87,14 +89,25 @@ def begin_anew(settings: Settings) -> None:
     _clear_stop(settings)
 
 
-def close_lost(directory: Path) -> None:
-    """Record the end of an attempt whose supervisor died with it, as when a node fails."""
+def close_lost(directory: Path) -> bool:
+    """Record the end of an attempt whose supervisor died with it, as when a node fails. Whether there was one."""
     attempts = read_attempts(directory)
-    if attempts and attempts[-1].outcome is None:
-        last = attempts[-1]
-        words, _ = last_words(directory, last.number)
-        reason = words or "ended without a word, and its supervisor with it"
-        end(directory, last.number, "lost", step=_step(directory, last.number), reason=reason)
+    if not attempts or attempts[-1].outcome is not None:
+        return False
+    last = attempts[-1]
+    words, _ = last_words(directory, last.number)
+    reason = words or "ended without a word, and its supervisor with it"
+    end(directory, last.number, "lost", step=_step(directory, last.number), reason=reason)
+    return True
+
+
+def _once_too_often(settings: Settings) -> int | None:
+    """The exit code when SLURM should not have started the job again: nobody could judge the attempt that was lost."""
+    attempts = read_attempts(settings.directory)
+    decision = decide(attempts, settings.limit, settings.same_failure)
+    if decision.action != "give up" or attempts[-1].followed:
+        return None
+    return _give_up(settings, attempts[-1].number, decision)
 
 
 def over_already(settings: Settings) -> int | None:

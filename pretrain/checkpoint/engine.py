@@ -38,7 +38,7 @@ class CollectingEngine(CheckpointEngine):  # type: ignore[misc]
         return False
 
     def save(self, state_dict: dict[str, Any], path: str) -> None:
-        """Take one file. Its tensors are the engine's own and change with the next step."""
+        """Take one file. Its tensors are the engine's own and change with the next update."""
         self._files[Path(path)] = state_dict
 
     def take(self) -> dict[Path, Any]:

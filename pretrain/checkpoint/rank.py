@@ -40,6 +40,8 @@ class Share:
     state: TrainState
     world: World
     extra: Extra
+    buffers: HostBuffers | None = None
+    """To be filled first."""
 
     def need(self) -> Need:
         """What writing it takes."""
@@ -47,17 +49,20 @@ class Share:
         return Need(host_name(), total, available_memory())
 
     def still(self, buffers: HostBuffers | None) -> Share:
-        """What holds these values while training goes on: a copy in `buffers`. Without, only until the next step."""
-        take = buffers.take if buffers else compact
+        """What will hold these values while training goes on, once `write` has copied them to `buffers`.
+
+        Without buffers, only until the next update.
+        """
         if buffers:
             buffers.start()
+        take = buffers.take if buffers else compact
         held = {path: replace_tensors(value, take) for path, value in self.tensors.items()}
-        if buffers:
-            buffers.wait()
-        return replace(self, tensors=held)
+        return replace(self, tensors=held, buffers=buffers)
 
     def write(self, abandon: threading.Event) -> list[FileRecord]:
         """Write them all and wait for the disk. Raises OSError, or AbandonedError when `abandon` is set."""
+        if self.buffers:
+            self.buffers.fill()
         written = []
         for path, value in self.tensors.items():
             done = save_tensors(value, path, abandon)
@@ -77,7 +82,7 @@ class Share:
 def collect(engine: Any, root: Path, state: TrainState, world: World, extra: Extra) -> Share:
     """What DeepSpeed saves on this rank, and the state of torch's generators. All ranks call it together.
 
-    The tensors are the engine's own: they hold what they do now until the next step.
+    The tensors are the engine's own: they hold what they do now until the next update.
     """
     files: CollectingEngine = engine.checkpoint_engine
     engine.save_checkpoint(str(root), tag="engine", save_latest=False)

@@ -1,9 +1,10 @@
 """Saving: every rank writes its files beside, rank 0 commits them, or nobody does; training goes on meanwhile.
 
 A checkpoint goes through two stages, each of which ends at the first step boundary at which no rank is busy with it:
-all ranks write their files; rank 0 renames the directory and removes old ones. Ranks say that they are `busy` with the
-votes that travel with the loss, so between steps nothing waits for a disk. Without `checkpoint.asynchronous`, and for
-the last checkpoint of a run, both stages are waited for at once and nothing is copied.
+all ranks copy and write their files; rank 0 renames the directory and removes old ones. Ranks say that they are `busy`
+with the votes that travel with the loss, so between steps nothing waits for a disk, and the copy is made beside the
+passes of the next step. Without `checkpoint.asynchronous`, and for the last checkpoint of a run, both stages are waited
+for at once and nothing is copied.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Saved:
     waited_seconds: float
     """Of these, waiting for the disk: at the end, when the next save fell due, or because it was not asynchronous."""
     write_seconds: float
-    """From the snapshot until the files were on the disk, on the slowest rank."""
+    """From the start of the copy until the files were on the disk, on the slowest rank."""
     error: SaveError | None = None
     """Why it is not there."""
 
@@ -161,8 +162,8 @@ class Saver:
     def save(self, state: TrainState, last: bool = False) -> None:
         """Save `state`, after the checkpoint that is still being written. All ranks call it together.
 
-        Returns when training may go on; `last`: when the checkpoint is there. Raises SaveError on every rank alike when
-        the last one cannot be written, or as many in a row as `checkpoint.failures`.
+        Returns when training may go on, up to `hold`; `last`: when the checkpoint is there. Raises SaveError on every
+        rank alike when the last one cannot be written, or as many in a row as `checkpoint.failures`.
         """
         self.finish(tolerant=last)
         self._now = now = Current(state, self._directory / (name_of(state.step) + ".tmp"), last)
@@ -172,6 +173,12 @@ class Saver:
             self._end(now, error)
         elif last or not self._buffers:
             self.finish()
+
+    def hold(self) -> None:
+        """Wait until what is being written no longer depends on the engine: to be called before every update."""
+        if self._buffers and self._now:
+            with self._now.blocking():
+                self._buffers.wait()
 
     def settle(self, tolerant: bool = False) -> None:
         """Go on with what is being written, now that no rank is busy with it. All ranks call it together.
@@ -196,7 +203,7 @@ class Saver:
             self.settle(tolerant)
 
     def _start(self, now: Current) -> str | None:
-        """Hold the state still and begin to write it; or why that cannot be."""
+        """Begin to copy the state, and to write it; or why that cannot be."""
         share = collect(self._engine, now.root, now.state, self._world, self._extra)
         needs = self._world.gather(share.need())
         now.bytes = sum(need.bytes for need in needs)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -70,34 +72,65 @@ def compact(tensor: Tensor) -> Tensor:
 class HostBuffers:
     """Host memory that tensors are copied into, kept from one checkpoint to the next so that only the first allocates.
 
-    Pinned where tensors come from a GPU: they are then copied beside one another, and `wait` waits for all.
+    `take` only says where a tensor is to go. `fill` copies, in whatever thread, while its sources must not change:
+    training waits for `held` before it updates them, not before the forward and backward passes, which only read them
+    (Mohan et al. 2021, CheckFreq, section 4.1). On a GPU the buffers are pinned and a stream of its own copies.
     """
 
     def __init__(self) -> None:
         self._buffers: list[Tensor] = []
-        self._used = 0
+        self._copies: list[tuple[Tensor, Tensor]] = []
+        self._written: torch.cuda.Event | None = None
+        self._held = threading.Event()
+        self._held.set()
 
     def start(self) -> None:
         """From here on the buffers are filled again, in the same order."""
-        self._used = 0
+        self._copies = []
+        self._held.clear()
+        if torch.cuda.is_available():
+            self._written = torch.cuda.current_stream().record_event()
 
     def take(self, tensor: Tensor) -> Tensor:
-        """A copy of `tensor` in the next buffer."""
-        at, self._used = self._used, self._used + 1
+        """The buffer that will hold a copy of `tensor`."""
+        at = len(self._copies)
         if at == len(self._buffers):
             self._buffers.append(_like(tensor))
         elif self._buffers[at].shape != tensor.shape or self._buffers[at].dtype != tensor.dtype:
             self._buffers[at] = _like(tensor)
-        return self._buffers[at].copy_(tensor, non_blocking=tensor.is_cuda).detach()
+        self._copies.append((self._buffers[at], tensor))
+        return self._buffers[at].detach()
+
+    def fill(self) -> None:
+        """Copy what was taken."""
+        try:
+            with _beside(self._written):
+                for buffer, tensor in self._copies:
+                    buffer.copy_(tensor, non_blocking=tensor.is_cuda)
+        finally:
+            self._copies = []
+            self._held.set()
 
     def wait(self) -> None:
-        """Until everything that was taken is there."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        """Until the tensors that were taken may change."""
+        self._held.wait()
 
     def bytes(self) -> int:
         """Memory that is held."""
         return sum(buffer.nbytes for buffer in self._buffers)
+
+
+@contextlib.contextmanager
+def _beside(written: torch.cuda.Event | None) -> Iterator[None]:
+    """On a GPU, copies inside run beside its other work, once `written` has happened; they are done at the end."""
+    if written is None:
+        yield
+        return
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_event(written)
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
 
 
 def _like(tensor: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretrain.parallel.engine import gradient_norm
+from pretrain.parallel.engine import gradient_norm, replaced
 from pretrain.parallel.mesh import Mesh
 
 
@@ -148,19 +148,3 @@ def make_update(engine: Any, mesh: Mesh, step: Callable[[], object]) -> Update:
     if isinstance(engine.optimizer, BF16_Optimizer):
         return SummedInFp32(engine, mesh, step)
     return kinds[engine.zero_optimization_stage()](engine, mesh, step)
-
-
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Inside the block `owner.name` is `value`."""
-    own = vars(owner)
-    missing = object()
-    before = own.get(name, missing)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if before is missing:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)

@@ -62,7 +62,7 @@ def train_until_done(
             teller.begin()
             world.at("data", step + 1)
             asked = stop.look()
-            result = _step(session, state, loader, _votes(asked, clocks, saver, world), checkpoints)
+            result = _step(session, state, loader, saver, _votes(asked, clocks, saver, world), checkpoints)
             world.started()
             before, state = state, advance(session, state, result.verdict.history)
             agreed, last, record.step = Agreed(*result.votes), step == steps[-1], state.step
@@ -133,7 +133,9 @@ def advance(session: Session, state: TrainState, history: History) -> TrainState
     )
 
 
-def _step(session: Session, state: TrainState, loader: Loader, votes: list[bool], checkpoints: Path) -> StepResult:
+def _step(
+    session: Session, state: TrainState, loader: Loader, saver: Saver, votes: list[bool], checkpoints: Path
+) -> StepResult:
     step = state.step
     rate = learning_rate(session.run, session.plan.tokens_before(step + 1))
     result = train_step(
@@ -146,6 +148,7 @@ def _step(session: Session, state: TrainState, loader: Loader, votes: list[bool]
         rate,
         votes,
         make_judge(session, state),
+        saver.hold,
     )
     verdict = result.verdict
     if verdict.finding is None or verdict.action in ("record", "skip"):

@@ -103,11 +103,13 @@ def train_step(
     rate: float,
     votes: list[bool],
     judge: Judge = numbers_only,
+    hold: Callable[[], None] = lambda: None,
 ) -> StepResult:
     """Run the next `micro_batches` of this rank and update the weights with learning rate `rate`, if `judge` lets it.
 
     `targets` is the number of target tokens in the global batch; None: the ranks count them. `votes` travel with the
-    loss: what ranks agree on at each step costs no message of its own.
+    loss: what ranks agree on at each step costs no message of its own. `hold` returns when weights and moments may
+    change: a checkpoint of the step before may still be reading them.
 
     Raises what `judge` raises, on every rank alike and before the update.
     """
@@ -127,6 +129,7 @@ def train_step(
     runner.reduce()
     norm = agreed_norm(runner, mesh)
     verdict = judge(result.mean, norm)
+    hold()
     if verdict.updates:
         set_learning_rate(runner.engine.optimizer, rate)
         runner.update()

@@ -33,16 +33,19 @@ SLOW: dict[str, tuple[int, dict[str, Any], str]] = {
 
 
 def write_slowly(directory: Path) -> None:
-    """Steps are done between the snapshot and the writing."""
+    """The next update is due before the copy, and steps are done between the copy and the writing."""
     from pretrain.checkpoint import rank
+    from pretrain.checkpoint.snapshot import HostBuffers
 
-    whole = rank.save_tensors
+    def slowly(function: Any, seconds: float) -> Any:
+        def later(*args: Any) -> Any:
+            time.sleep(seconds)
+            return function(*args)
 
-    def save(*args: Any) -> Any:
-        time.sleep(0.1)
-        return whole(*args)
+        return later
 
-    rank.save_tensors = save
+    rank.save_tensors = slowly(rank.save_tensors, 0.1)
+    HostBuffers.fill = slowly(HostBuffers.fill, 0.5)  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("name", [*LAYOUTS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Made:
     def save(self, step: int, last: bool = False) -> None:
         self.engine.weight.fill_(step)
         self.saver.save(state(step), last)
+        self.saver.hold()
         self.engine.weight.fill_(-1)  # training goes on
 
     @property
@@ -199,6 +201,8 @@ def test_the_failure_of_the_one_before_does_not_keep_the_last_from_being_saved(
     made = Made(tmp_path, failures=1)
     monkeypatch.setattr(rank, "save_tensors", failing(OSError(errno.EIO, "Input/output error")))
     made.save(1)
+    while made.saver.busy:
+        time.sleep(0.01)
     monkeypatch.setattr(rank, "save_tensors", save_tensors)
     made.save(2, last=True)
     assert made.names == ["step-00000002"] and len(made.errors) == 1

@@ -43,8 +43,8 @@ TAIL = """
 
 ## What is left to a person, or to SLURM
 
-- **The supervisor is killed with kill -9** (out of memory on the first node): it is the batch script, so SLURM fails
-  the job and does not requeue it. Nothing is left running; `pretrain launch` again goes on.
+- **The batch script's shell is killed with kill -9** while its machine lives on: SLURM fails the job and does not
+  requeue it. Nothing is left running; `pretrain launch` again goes on.
 - **The first node goes away and comes back before SLURM notices**: the supervisor is gone with it, the other ranks end
   within stall.silence, but the job starts again only when SLURM finds at the node's next registration that its batch
   script is missing: about two minutes here.

@@ -55,19 +55,18 @@ def test_kill_9_of_srun(cluster: Cluster, corpus: Path, whole: Whole, told: Told
 
 @slow
 def test_kill_9_of_the_supervisor(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -> None:
-    """It is the batch script: SLURM fails the job. Nothing is left running; launched again by hand, same curve."""
+    """Nothing is left running; the batch script around it has the job requeued; same curve."""
     run = make_launched(cluster, corpus, "supervisor")
-    run.submit()
+    job = run.submit()
     run.until_step(6)
     fault = run.now()
     _kill_all(cluster.node(1), lambda words: words[1:3] == ["-m", "launch.supervise"])
     wait_for(lambda: not run.ranks(), 30, "the ranks to end")
-    run.until_gone()
-    run.submit()
     first, second = run.until_finished()
     assert second.outcome == "finished" and run.curve() == whole(run)
-    run.cost(fault)
-    told(note=f"{first.outcome}: {first.reason}")
+    assert cluster.job(int(job))["Restarts"] == "1"
+    cost = run.cost(fault)
+    told(cost, f"{first.outcome}: {first.reason}")
 
 
 LAUNCHERS = {"torchrun": ("torch.distributed.run",), "deepspeed": ("deepspeed.launcher.runner",)}

@@ -81,10 +81,19 @@ export NCCL_SOCKET_IFNAME=ib0
 export NCCL_DEBUG=1
 
 # saves when SLURM warns, starts again when there is more to do
-exec {PY} -m launch.supervise runs/small {WARNED} --output=logs/attempt-{{attempt}}.log {SUPERVISE} -- \\
+{PY} -m launch.supervise runs/small {WARNED} --output=logs/attempt-{{attempt}}.log {SUPERVISE} -- \\
     srun --kill-on-bad-exit=0 --wait=30 --cpus-per-task=12 \\
         --open-mode=append --output=runs/small/logs/attempt-{{attempt}}.rank-%5t.log \\
-        {PY} -u -m pretrain.train runs/small/launch.yaml
+        {PY} -u -m pretrain.train runs/small/launch.yaml &
+supervisor=$!
+trap 'kill -USR1 $supervisor' USR1
+trap 'kill -TERM $supervisor' TERM
+while kill -0 $supervisor 2> /dev/null; do wait $supervisor; done
+wait $supervisor
+code=$?
+# killed with kill -9, as when memory is short: it starts again all the same
+[ $code -ne 137 ] || {PY} -m launch.again runs/small
+exit $code
 """
     }
 
@@ -197,7 +206,7 @@ RANK = "bash runs/small/rank.sh {attempt}"
 )
 def test_commands(cluster: dict[str, Any], command: list[str]) -> None:
     script = next(iter(scripts(cluster).values()))
-    lines = script.rstrip().partition("-- \\\n")[2].split(" \\\n")
+    lines = script.rstrip().partition("-- \\\n")[2].partition(" &\n")[0].split(" \\\n")
     assert [line.strip() for line in lines] == command
 
 
@@ -277,7 +286,7 @@ def test_a_template_of_the_site(tmp_path: Path) -> None:
     script = scripts({"launcher": "slurm", "template": str(template)})["job.sbatch"]
     assert "# me@site.org\nspack load x\nexec " in script
     template.write_text("@{partition}")
-    with pytest.raises(ConfigError, match=r"has no place for @\{partition\}\n.*known places: command, directives"):
+    with pytest.raises(ConfigError, match=r"has no place for @\{partition\}\n.*known places: again, command,"):
         scripts({"launcher": "slurm", "template": str(template)})
     with pytest.raises(ConfigError, match="must be a readable file"):
         scripts({"launcher": "slurm", "template": "missing"})
