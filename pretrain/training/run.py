@@ -47,10 +47,11 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
         healthy = check_health(world, directory.path, run.resilience.health)
         session, state, messages = go_on(open_session(run, manifest, world), directory)
         messages = healthy + messages
+        record.begin(state.step)
         if state.step >= session.total_steps:
+            record.ended("finished", "there was nothing more to do")
             _say(world, *messages, f"{run.name} is finished: {state.step:,} steps, {state.tokens:,} tokens")
             return EXIT["finished"]
-        record.begin(state.step)
         metrics = Metrics()
         try:
             _prepare_writer(session, directory, state, messages, metrics)
