@@ -78,19 +78,20 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
 
 @contextlib.contextmanager
 def hold(directory: RunDirectory, world: World) -> Iterator[None]:
-    """The directory's lock, held by rank 0 for all. Raises ConfigError on every rank when it is taken."""
+    """The directory's lock, held by rank 0 for all. All ranks raise alike: ConfigError when it is taken, RunError when
+    the disk is full.
+    """
     with contextlib.ExitStack() as stack:
-        error: str | None = None
+        error: ConfigError | RunError | None = None
         if world.is_writer:
             try:
                 _lock(directory, stack)
                 directory.run_id()
                 forget_old_stop(directory.path)
-            except ConfigError as taken:
-                error = taken.problems[0].rule
-        if (rule := world.first(error)) is not None:
-            fix = "wait for the run in it or stop it, or set `directory:` or another `name:`"
-            raise ConfigError.of("directory", str(directory.path), rule, fix)
+            except (ConfigError, RunError) as found:
+                error = found
+        if (told := world.gather(error)[0]) is not None:
+            raise told
         yield
 
 
