@@ -145,12 +145,12 @@ def _closed(settings: Settings, number: int, ended: Ended) -> Attempt:
 
 
 def _verdict(directory: Path, attempt: Attempt, ended: Ended) -> tuple[Outcome, str]:
-    """How an attempt ended for which rank 0 did not say so. DeepSpeed's launcher, killed by a signal, ends with 0."""
+    """How an attempt ended for which rank 0 did not say so: never well, whatever the exit code. That of DeepSpeed's
+    launcher, killed by a signal, is 0.
+    """
     words, _ = last_words(directory, attempt.number)
     if attempt.started is not None:
         return "lost", ended.why or words or "ended without a word"
-    if ended.code == 0 and not ended.why:
-        return "finished", "ended with exit code 0"
     if told(directory, attempt.number) and 2 in (ended.code, _exit_code_told(launcher_log(directory, attempt.number))):
         return "refused", words
     return "failed", ended.why or words or f"ended without a word, exit code {ended.code}"

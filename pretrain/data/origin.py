@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,15 +31,20 @@ class Origin:
         return asdict(self)
 
 
-def origins(corpus: Corpus, order: Order, index: Indices) -> Iterator[Origin]:
-    """Where the training samples at these indices [n] of the order come from. Reads the index files of their shards."""
-    places, readers = order.at(index), dict[str, IndexedReader | None]()
-    for sample, source, position in zip(index.tolist(), *(column.tolist() for column in places), strict=True):
-        name = corpus.sources[source]
-        shard, start = _shard(corpus, name, position * corpus.sequence_length)
-        if shard not in readers:
-            readers[shard] = _open(corpus, shard)
-        yield Origin(sample, name, shard, _documents(readers[shard], start, corpus.sequence_length))
+def origins(corpus: Corpus, order: Order, index: Indices) -> list[Origin]:
+    """Where the training samples at these indices [n] of the order come from, in the order of `index`.
+
+    Reads the index files of their shards, one after the other: a rollback may ask about samples of thousands of shards.
+    """
+    source, position = order.at(index)
+    found, shard, reader = dict[int, Origin](), "", None
+    for row in np.lexsort((position, source)).tolist():  # as they lie in the shards
+        name = corpus.sources[source[row]]
+        path, start = _shard(corpus, name, int(position[row]) * corpus.sequence_length)
+        if path != shard:
+            shard, reader = path, _open(corpus, path)
+        found[row] = Origin(int(index[row]), name, shard, _documents(reader, start, corpus.sequence_length))
+    return [found[row] for row in range(len(index))]
 
 
 def document_id(corpus: Corpus, origin: Origin) -> str:

@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
-from pretrain.config.errors import ConfigError
+from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.run import Run
-from pretrain.shards.files import write_atomically
+from pretrain.shards.files import FULL, write_atomically
 
 
 class RunDirectory:
@@ -28,19 +28,12 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process. The lock goes with the process, however it ends.
 
-        Raises ConfigError when another process holds it or the directory cannot be made.
+        Raises ConfigError when another process holds it or it cannot be made, RunError when the disk is full.
         """
         if wild := set("[]*?") & set(str(self.path.absolute())):
             rule = f"must not contain {' '.join(sorted(wild))}: DeepSpeed takes its path for a pattern"
             raise ConfigError.of("directory", str(self.path), rule, "set `directory:` to another path")
-        try:
-            for folder in (self.path, self.checkpoints, self.path / "logs"):
-                folder.mkdir(parents=True, exist_ok=True)
-            file = (self.path / "lock").open("a")
-        except OSError as error:
-            rule = f"must be a writable directory ({error.strerror})"
-            raise ConfigError.of("directory", str(self.path), rule, "set `directory:` or `name:`") from None
-        with file:
+        with self._lock_file() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -54,10 +47,13 @@ class RunDirectory:
             yield
 
     def run_id(self) -> str:
-        """The id of the run, drawn once. Also W&B's."""
+        """The id of the run, drawn once. Also W&B's. Raises RunError when the disk is full."""
         path = self.path / "run_id"
         if not path.exists():
-            write_atomically(path, uuid.uuid4().hex[:12].encode())
+            try:
+                write_atomically(path, uuid.uuid4().hex[:12].encode())
+            except ConfigError as full:  # it raises no other
+                raise _full(self.path, full.problems[0].rule) from None
         return path.read_text()
 
     def describe(self, run: Run, deepspeed: dict[str, Any], environment: str) -> list[str]:
@@ -68,9 +64,26 @@ class RunDirectory:
         write_atomically(self.path / "environment.txt", environment.encode())
         return changes
 
+    def _lock_file(self) -> IO[str]:
+        """Open, in a directory that is made where there is none."""
+        try:
+            for folder in (self.path, self.checkpoints, self.path / "logs"):
+                folder.mkdir(parents=True, exist_ok=True)
+            return (self.path / "lock").open("a")
+        except OSError as error:
+            if error.errno in FULL:
+                raise _full(self.path, FULL[error.errno]) from None
+            rule = f"must be a writable directory ({error.strerror})"
+            raise ConfigError.of("directory", str(self.path), rule, "set `directory:` or `name:`") from None
+
     def _stored(self) -> dict[str, Any]:
         path = self.path / "run.yaml"
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
+
+
+def _full(directory: Path, why: str) -> RunError:
+    """No bad input: it passes, and the run is started again."""
+    return RunError(f"the run directory {directory} cannot be written: {why}")
 
 
 def to_yaml(run: Run) -> str:

@@ -69,7 +69,7 @@ def _write(session: Session, directory: RunDirectory, wanted: RollBack, target: 
     """Write down what is left out: each sample in logs/, then skipped.json. Returns what went wrong."""
     window = window_around(session, wanted.step, step_of(target))
     try:
-        left_out = list(origins(session.corpus, session.order, _samples(window)))
+        left_out = origins(session.corpus, session.order, _samples(window))
         path = directory.path / "logs" / f"skipped-{window.first_sample}.jsonl"
         path.write_bytes(b"".join(orjson.dumps(origin.plain()) + b"\n" for origin in left_out))
         remove_void(directory.checkpoints)

@@ -47,10 +47,11 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
         healthy = check_health(world, directory.path, run.resilience.health)
         session, state, messages = go_on(open_session(run, manifest, world), directory)
         messages = healthy + messages
+        record.begin(state.step)
         if state.step >= session.total_steps:
+            record.ended("finished", "there was nothing more to do")
             _say(world, *messages, f"{run.name} is finished: {state.step:,} steps, {state.tokens:,} tokens")
             return EXIT["finished"]
-        record.begin(state.step)
         metrics = Metrics()
         try:
             _prepare_writer(session, directory, state, messages, metrics)
@@ -77,19 +78,20 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
 
 @contextlib.contextmanager
 def hold(directory: RunDirectory, world: World) -> Iterator[None]:
-    """The directory's lock, held by rank 0 for all. Raises ConfigError on every rank when it is taken."""
+    """The directory's lock, held by rank 0 for all. All ranks raise alike: ConfigError when it is taken, RunError when
+    the disk is full.
+    """
     with contextlib.ExitStack() as stack:
-        error: str | None = None
+        error: ConfigError | RunError | None = None
         if world.is_writer:
             try:
                 _lock(directory, stack)
                 directory.run_id()
                 forget_old_stop(directory.path)
-            except ConfigError as taken:
-                error = taken.problems[0].rule
-        if (rule := world.first(error)) is not None:
-            fix = "wait for the run in it or stop it, or set `directory:` or another `name:`"
-            raise ConfigError.of("directory", str(directory.path), rule, fix)
+            except (ConfigError, RunError) as found:
+                error = found
+        if (told := world.gather(error)[0]) is not None:
+            raise told
         yield
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from pretrain.data import origin as module
 from pretrain.data.dataset import Corpus
 from pretrain.data.origin import Origin, document_id, origins
 from pretrain.data.plan import DataPlan, Phase, Stage
-from pretrain.shards.indexed import IndexedWriter
+from pretrain.shards.indexed import IndexedReader, IndexedWriter
 from pretrain.shards.manifest import Manifest, Shard, Source, Split, TokenizerRecord
 from pretrain.shards.sidecar import SidecarWriter
 
@@ -18,10 +21,10 @@ LENGTHS = [[10, 6, 20, 4], [3, 30, 7]]
 """Tokens of the documents of two shards of 40 tokens: the stream has 80, and 9 samples of 8."""
 
 
-def corpus_of(directory: Path) -> Corpus:
-    """One source, whose tokens are numbered."""
+def corpus_of(directory: Path, lengths_of_shards: list[list[int]] = LENGTHS) -> Corpus:
+    """One source, whose tokens are numbered, of shards of 40 tokens."""
     shards, token = [], 0
-    for number, lengths in enumerate(LENGTHS):
+    for number, lengths in enumerate(lengths_of_shards):
         path = directory / f"wiki-{number}"
         with IndexedWriter(path, "uint16") as writer:
             writer.add(np.arange(token, token + 40, dtype=np.uint16), lengths)
@@ -33,7 +36,7 @@ def corpus_of(directory: Path) -> Corpus:
             sidecar.add(pa.Table.from_pylist(rows))
         shards.append(Shard(path.name, len(lengths), 40, 100, {}))
         token += 40
-    split, empty = Split(7, 80, 200, tuple(shards)), Split(0, 0, 0, ())
+    split, empty = Split(sum(map(len, lengths_of_shards)), token, 200, tuple(shards)), Split(0, 0, 0, ())
     record = TokenizerRecord("tokenizer", "0" * 16, 100, 0)
     sources = {"wiki": Source("1", (), {"train": split, "validation": empty})}
     return Corpus(Manifest("made", record, "uint16", True, sources, {}, "test", directory=directory), 8)
@@ -43,7 +46,7 @@ def test_documents_of_every_sample(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path)
     plan = DataPlan(1, 8, ("wiki",), (Phase(0, 0, 3),), (Stage(0, (1,)),))
     order = corpus.order(plan)
-    found = list(origins(corpus, order, np.arange(9)))
+    found = origins(corpus, order, np.arange(9))
     positions = order.at(np.arange(9)).position.tolist()
     by_position = dict(zip(positions, found, strict=True))
     assert [(by_position[p].shard, by_position[p].documents) for p in range(9)] == [
@@ -62,12 +65,30 @@ def test_documents_of_every_sample(tmp_path: Path) -> None:
     assert document_id(corpus, by_position[6]) == "wiki-1 document 1 (a.jsonl:11)"
 
 
+def test_each_shard_is_opened_once_and_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large rollback asks about samples of all shards, in an order that goes to and fro between them."""
+    corpus, opened = corpus_of(tmp_path, LENGTHS * 4), list[tuple[str, int]]()
+
+    class Reader(IndexedReader):
+        def __init__(self, prefix: str | Path) -> None:
+            mapped = Path("/proc/self/maps").read_text().count(f"{tmp_path}/")
+            opened.append((Path(prefix).name, mapped))
+            super().__init__(prefix)
+
+    monkeypatch.setattr(module, "IndexedReader", Reader)
+    order = corpus.order(DataPlan(1, 8, ("wiki",), (Phase(0, 0, 3),), (Stage(0, (1,)),)))
+    shards = [origin.shard for origin in origins(corpus, order, np.arange(117))]
+    assert sum(a != b for a, b in itertools.pairwise(shards)) > 60
+    assert [name for name, _ in opened] == [f"wiki-{number}" for number in range(8)]
+    assert max(mapped for _, mapped in opened) <= 1, "the one before is closed when the next one is read"
+
+
 def test_a_corpus_without_indexes_names_shards(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path)
     for path in [*tmp_path.glob("*.idx"), *tmp_path.glob("*.parquet")]:
         path.unlink()
     order = corpus.order(DataPlan(1, 8, ("wiki",), (Phase(0, 0, 3),), (Stage(0, (1,)),)))
-    found = list(origins(corpus, order, np.arange(2)))
+    found = origins(corpus, order, np.arange(2))
     assert all(origin.documents is None for origin in found)
     assert document_id(corpus, found[0]) == found[0].shard
     assert document_id(corpus, Origin(0, "wiki", "wiki-0", (2, 2))) == "wiki-0 document 2"

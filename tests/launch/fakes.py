@@ -48,7 +48,7 @@ if act == "refuse":
     sys.exit(2)
 if act == "no-start":
     print(f"pretrain: ImportError in process {os.getpid()}")
-    sys.exit(1)
+    sys.exit(int(value or 1))
 start()
 beat(8)
 if act == "finish":

@@ -37,6 +37,7 @@ from tests.launch.fakes import (
         (["die", "finish"], 0, ["lost", "finished"]),
         (["leave:0", "leave:75", "finish"], 0, ["lost", "lost", "finished"]),
         (["no-start", "save", "finish"], 0, ["failed", "saved", "finished"]),
+        (["no-start:0", "finish"], 0, ["failed", "finished"]),  # as a DeepSpeed launcher that is killed
         (["refuse", "finish"], 2, ["refused", "gave up"]),
         (["fail"], 1, ["failed", "failed", "failed", "gave up"]),
         (["fail:disk full", "fail:loss is nan", "save", "finish"], 0, ["failed", "failed", "saved", "finished"]),

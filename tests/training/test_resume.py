@@ -17,7 +17,7 @@ import pytest
 from pretrain.checkpoint.files import list_checkpoints
 from pretrain.checkpoint.state import read_state
 from pretrain.monitoring.jsonl import read_rows
-from pretrain.resilience.attempts import read_attempts
+from pretrain.resilience.attempts import decide, read_attempts
 from pretrain.resilience.stop import Then, request_stop
 from tests.example import small_run
 from tests.processes import finish, kill, start, told, train_processes, train_rows
@@ -133,6 +133,9 @@ def test_a_finished_run_does_not_start_again(corpus: Path, tmp_path: Path) -> No
     before = train_processes(run, 1)
     assert train_processes(run, 1) == before
     assert "small is finished: 20 steps, 1,280 tokens" in told(run)
+    _, again = read_attempts(tmp_path)
+    assert (again.outcome, again.first_step, again.last_step, again.processes) == ("finished", 20, 20, 1)
+    assert decide([again], 100, 3).action == "done"
 
 
 def test_a_longer_run_goes_on_and_says_what_changed(corpus: Path, tmp_path: Path) -> None:
