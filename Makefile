@@ -2,7 +2,7 @@
 # make test         everything CI runs
 # make test-layouts all rows of the layout table, and docs/layouts.md written from them
 # make test-cluster all tests on a SLURM cluster of namespaces, and docs/faults.md written from them; needs root and the
-#                   packages of .ci/run; TIMES=5 does all of it five times
+#                   packages of .ci/run; TIMES=5 does the faults five times, CLUSTERS=3 three at a time
 # make lint         ruff and mypy
 
 PYTHON ?= python3
@@ -11,6 +11,7 @@ BIN    := $(VENV)/bin
 # Two test workers train on one thread each; more would only wait for one another.
 WORKERS ?= 2
 TIMES ?= 1
+CLUSTERS ?= 1
 TORCH_OPTIONS ?=
 
 .PHONY: install quickstart test test-layouts test-cluster lint benchmarks clean
@@ -43,7 +44,7 @@ test-layouts: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.layout_table docs/layouts.md
 
 test-cluster: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cluster.table docs/faults.md $(TIMES)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cluster.table docs/faults.md $(TIMES) $(CLUSTERS)
 
 benchmarks: install
 	$(BIN)/python -m benchmarks.data
