@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ CALLS = ("write", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir")
 """Of the operating system, that change what is on the disk."""
 
 
-def test_killed_at_every_call_that_changes_the_disk(tmp_path: Path) -> None:
-    """Each time half of what is written has arrived; the one checkpoint that is kept is being replaced."""
+def test_killed_at_every_call_that_changes_the_disk(tmp_path: Path, told: Callable[..., None]) -> None:
+    """Each time half of what is written has arrived; what was saved before, or the new one, is whole."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.preload"])
     found = []
@@ -33,6 +34,7 @@ def test_killed_at_every_call_that_changes_the_disk(tmp_path: Path) -> None:
         assert child.exitcode == -signal.SIGKILL
     assert len(found) > 20, "so many calls at least"
     assert [names for names, _ in itertools.groupby(found)] == [["1"], ["2", "1"], ["2"]], "old, both, new"
+    told(f"{len(found) - 1} calls")
 
 
 def save_and_die(directory: Path, number: int) -> None:

@@ -1,24 +1,18 @@
-"""One cluster for all tests of a test process; each test finds it as new. And the fault table's figures."""
+"""One cluster for all tests of a test process; each test finds it as new."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.cluster.launched import Cost, Launched
+from tests.cluster.launched import Launched
 from tests.cluster.slurm import Cluster, missing
 from tests.cluster.training import Curve, undisturbed
 
 Before = Callable[[Path], None]
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fault-table", help="a file to which every test of a fault adds a line: what it cost")
 
 
 @pytest.fixture(scope="session")
@@ -56,29 +50,3 @@ def whole(known_curves: dict[str, Curve], tmp_path: Path) -> Callable[..., Curve
         return known_curves[key]
 
     return of
-
-
-@pytest.fixture
-def told(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
-    """`told(cost, note)`: what the fault of this test cost, for the table."""
-    figures: dict[str, Any] = {}
-
-    def tell(cost: Cost | None = None, note: str = "") -> None:
-        figures.update(asdict(cost) if cost else {}, note=note)
-
-    yield tell
-    if path := request.config.getoption("--fault-table", None):
-        report = getattr(request.node, "report", None)
-        row = {"test": request.node.name, "about": request.function.__doc__ or "", **figures}
-        row |= {"passed": bool(report and report.passed), "module": request.node.path.stem}
-        with open(path, "a") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Let fixtures know how their test ended."""
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.when == "call":
-        item.report = report  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,9 @@ class Cost:
     """Steps computed again."""
 
     @property
-    def ours(self) -> float:
-        return self.seconds - self.slurm
+    def figures(self) -> dict[str, float]:
+        """For the fault table."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ HEAD = """# Faults on a SLURM cluster
 
 Written by `make test-cluster` (root, Linux namespaces, Debian's SLURM 22.05; no GPU). Each row is a test in
 [tests/cluster/](../tests/cluster) that does this to a run on a real cluster of four nodes, started with
-`pretrain launch`, of two CPU processes over gloo (or four), all of it on one machine of {cores} cores. Unless the row
-says otherwise the losses, gradient norms and the hash of the sample order are those of a run to which nothing happened,
-bit for bit, and afterwards no process of the run is left on any machine.
+`pretrain launch`, of two CPU processes over gloo (or four), all of it on one machine of {cores} cores; kills at random
+moments and at every call (`tests/training`, `tests/checkpoint`) need no cluster. Unless the row says otherwise the
+losses, gradient norms and the hash of the sample order are those of a run to which nothing happened, bit for bit, and
+afterwards no process of the run is left on any machine.
 
 - **ours**: seconds from the fault to the end of the next training step, less SLURM's own: finding it, ending what is
   left, imports, loading, the step; where a rank hangs or a machine is gone also the limit, 8 s and 5 s in these runs.
@@ -56,9 +57,11 @@ TAIL = """
 - **The phase of a killed rank** is that of its last sign of life, up to two seconds before; of one that failed by an
   exception it is exact.
 """
-ORDER = ("test_deaths", "test_ends", "test_saving", "test_sick", "test_refusals")
+ORDER = ("test_deaths", "test_ends", "test_saving", "test_resume", "test_kill", "test_sick", "test_refusals")
 """Modules of faults, as the page has them."""
-TESTS = Path("tests/cluster")
+HERE = ("tests/training/test_resume.py::test_kill_minus_nine_at_random_moments", "tests/checkpoint/test_kill.py")
+"""Faults that need no cluster."""
+CLUSTER = [f"tests/cluster/{module}.py" for module in ORDER if (ROOT / f"tests/cluster/{module}.py").exists()]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def main(output: str, times: str = "1", clusters: str = "1") -> int:
     with tempfile.TemporaryDirectory() as scratch:
         table, codes = Path(scratch) / "table.jsonl", []
         for turn in range(int(times)):
-            tests = [str(TESTS)] if turn == 0 else [str(TESTS / f"{module}.py") for module in ORDER]
+            tests = [*HERE, *(["tests/cluster"] if turn == 0 else CLUSTER)]
             options = [
                 "-m",
                 "",

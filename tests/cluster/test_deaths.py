@@ -33,7 +33,7 @@ def test_kill_9_of_a_rank(cluster: Cluster, corpus: Path, whole: Whole, told: To
     assert "rank 1 of 2 on node2 ended without a word in" in first.reason
     assert run.curve() == whole(run)
     cost = run.cost(fault)
-    told(cost, first.reason)
+    told(first.reason, **cost.figures)
     code, said = run.pretrain("launch", str(run.path), "--on", "slurm")
     assert code == 2 and "must be more than what was trained already" in said
     assert cluster.squeue() == {}
@@ -50,7 +50,7 @@ def test_kill_9_of_srun(cluster: Cluster, corpus: Path, whole: Whole, told: Told
     first, second = run.until_finished()
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(fault)
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 @slow
@@ -66,7 +66,7 @@ def test_kill_9_of_the_supervisor(cluster: Cluster, corpus: Path, whole: Whole, 
     assert second.outcome == "finished" and run.curve() == whole(run)
     assert cluster.job(int(job))["Restarts"] == "1"
     cost = run.cost(fault)
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 LAUNCHERS = {"torchrun": ("torch.distributed.run",), "deepspeed": ("deepspeed.launcher.runner",)}
@@ -85,7 +85,7 @@ def test_kill_9_of_a_local_launcher(cluster: Cluster, corpus: Path, whole: Whole
     first, second = run.attempts()
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(fault)
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
     nothing_left(cluster)
 
 
@@ -105,7 +105,7 @@ def test_a_node_crashes(cluster: Cluster, corpus: Path, whole: Whole, told: Told
         assert first.outcome == "failed" and "rank 1 of 2 on node2" in first.reason
     assert f"node{number}" not in second.hosts
     cost = run.cost(fault)
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 @slow
@@ -122,7 +122,7 @@ def test_a_node_is_gone_and_back(cluster: Cluster, corpus: Path, whole: Whole, t
     first, second = run.until_finished()
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(fault)
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 @slow
@@ -138,7 +138,7 @@ def test_the_cable_of_a_node_is_pulled(cluster: Cluster, corpus: Path, whole: Wh
     first, second = run.until_finished()
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(fault)
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 @slow
@@ -159,7 +159,7 @@ def test_four_nodes_then_two(cluster: Cluster, corpus: Path, whole: Whole, told:
     assert curve.losses == pytest.approx(undisturbed.losses, abs=1e-5)
     assert curve.order_hash == undisturbed.order_hash
     cost = run.cost(fault, len(attempts))
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 @slow
@@ -184,7 +184,7 @@ def test_the_controller_restarts(cluster: Cluster, corpus: Path, whole: Whole, t
         told(note="one attempt")
     else:
         cost = run.cost(fault)
-        told(cost, attempts[0].reason)
+        told(attempts[0].reason, **cost.figures)
 
 
 def _kill_all(machine: Machine, chosen: Callable[[list[str]], Any]) -> None:

@@ -30,7 +30,7 @@ def test_the_warning_before_the_time_limit(cluster: Cluster, corpus: Path, whole
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(Moment(fault.time, first.last_step or 0))
     assert cost.redone == 0 and second.first_step == first.last_step
-    told(cost, first.reason)
+    told(first.reason, **cost.figures)
 
 
 @slow
@@ -64,7 +64,7 @@ def test_preemption(cluster: Cluster, corpus: Path, whole: Whole, told: Told, pa
     cost = run.cost(fault)
     if partition == "low":
         assert first.outcome == "saved" and second.first_step == first.last_step
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 @slow
@@ -98,7 +98,7 @@ def test_scontrol_requeue(cluster: Cluster, corpus: Path, whole: Whole, told: To
     assert second.outcome == "finished" and run.curve() == whole(run)
     assert cluster.job(int(job))["Restarts"] == "1"
     cost = run.cost(fault)
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 @slow

@@ -33,7 +33,7 @@ def test_kill_9_during_a_checkpoint(cluster: Cluster, corpus: Path, whole: Whole
     assert second.first_step == (8 if fault.kind == "kill after the rename" else 4)
     assert not list((run.directory / "checkpoints").glob("*.tmp"))
     cost = run.cost(moment)
-    told(cost, f"{first.outcome}: {first.reason}")
+    told(f"{first.outcome}: {first.reason}", **cost.figures)
 
 
 @pytest.mark.parametrize("how", ["truncated", "a flipped bit"])
@@ -57,7 +57,7 @@ def test_a_damaged_checkpoint(cluster: Cluster, corpus: Path, whole: Whole, told
     assert f"checkpoint {newest.name} is damaged and passed over: engine/{file.name}" in log
     assert newest.with_suffix(".damaged").is_dir()
     cost = run.cost(fault, most=2 * EVERY)
-    told(cost, next(line for line in log.splitlines() if "passed over" in line))
+    told(next(line for line in log.splitlines() if "passed over" in line), **cost.figures)
 
 
 def test_a_full_disk(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -> None:

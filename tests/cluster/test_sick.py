@@ -41,7 +41,7 @@ def test_a_rank_hangs(cluster: Cluster, corpus: Path, whole: Whole, told: Told, 
     assert "planted.py" in stacks and "in hang" in stacks
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(moment)
-    told(cost, first.reason)
+    told(first.reason, **cost.figures)
 
 
 SPIKE = Fault("poison", rank=1, step=15, factor=30.0, once=False)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from pretrain.monitoring.jsonl import read_rows
 from pretrain.resilience.attempts import decide, read_attempts
 from pretrain.resilience.stop import Then, request_stop
 from tests.example import small_run
-from tests.processes import finish, kill, start, told, train_processes, train_rows
+from tests.processes import finish, kill, start, train_processes, train_rows
+from tests.processes import told as printed
 
 
 def write_slowly(directory: Path) -> None:
@@ -54,7 +56,10 @@ def newest_step(run: dict[str, Any]) -> int:
     ("processes", "zero", "kills"),
     [(1, 1, 5), (2, 2, 5), *(pytest.param(size, size, 20, marks=pytest.mark.slow) for size in (1, 2))],
 )
-def test_kill_minus_nine_at_random_moments(corpus: Path, tmp_path: Path, processes: int, zero: int, kills: int) -> None:
+def test_kill_minus_nine_at_random_moments(
+    corpus: Path, tmp_path: Path, told: Callable[..., None], processes: int, zero: int, kills: int
+) -> None:
+    """Of writing, one after the other, of all ranks: each time the newest whole checkpoint is used; same curve."""
     steps = 32 * kills
     changes: dict[str, Any] = {
         "train": {"tokens": steps * 4 * 16, "validate_every": "10 steps"},
@@ -73,13 +78,14 @@ def test_kill_minus_nine_at_random_moments(corpus: Path, tmp_path: Path, process
     assert 0 < newest_step(run) < steps, "the kills must come in the middle of the run"
     assert halves, "and some of them in the middle of a checkpoint"
     rows = train_processes(run, processes)
-    assert "going on from" in told(run)
+    assert "going on from" in printed(run)
     assert len(train_rows(whole, "loss")) == steps
     for column in ("step", "loss", "grad_norm", "learning_rate"):
         assert train_rows(rows, column) == train_rows(whole, column)
     assert [row for row in rows if row["kind"] == "validation"] == [row for row in whole if row["kind"] == "validation"]
     states = [read_state(list_checkpoints(tmp_path / name / "checkpoints")[0]) for name in ("whole", "killed")]
     assert states[0].order_hash == states[1].order_hash
+    told(f"{kills} kills, {halves} of them while a checkpoint was being written")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,7 @@ def test_a_signal_saves_and_ends(corpus: Path, tmp_path: Path, number: signal.Si
     last = train_rows(rows, "step")[-1]
     assert 5 <= last < 20_000
     assert newest_step(run) == last
-    assert "a signal to another rank: saving and ending" in told(run)
+    assert "a signal to another rank: saving and ending" in printed(run)
     (attempt,) = read_attempts(tmp_path)
     assert (attempt.outcome, attempt.last_step, attempt.first_step, attempt.processes) == (outcome, last, 0, 2)
 
@@ -110,7 +116,7 @@ def test_a_request_in_the_run_directory_saves_and_ends(corpus: Path, tmp_path: P
     wait_for_steps(run, 5, children)
     request_stop(tmp_path, "the queue wants its nodes back", then)
     assert finish(children) == [code, code]
-    assert "the queue wants its nodes back: saving and ending" in told(run)
+    assert "the queue wants its nodes back: saving and ending" in printed(run)
     assert newest_step(run) == read_attempts(tmp_path)[0].last_step
     assert not (tmp_path / "stop").exists()
 
@@ -132,7 +138,7 @@ def test_a_finished_run_does_not_start_again(corpus: Path, tmp_path: Path) -> No
     run = small_run(corpus, tmp_path)
     before = train_processes(run, 1)
     assert train_processes(run, 1) == before
-    assert "small is finished: 20 steps, 1,280 tokens" in told(run)
+    assert "small is finished: 20 steps, 1,280 tokens" in printed(run)
     _, again = read_attempts(tmp_path)
     assert (again.outcome, again.first_step, again.last_step, again.processes) == ("finished", 20, 20, 1)
     assert decide([again], 100, 3).action == "done"
@@ -143,7 +149,7 @@ def test_a_longer_run_goes_on_and_says_what_changed(corpus: Path, tmp_path: Path
     train_processes(run, 1)
     rows = train_processes(run, 1, ["train.tokens=2560"])
     assert train_rows(rows, "step") == list(range(1, 41))
-    assert "changed since the last start: train.tokens: 1280 -> 2560" in told(run)
+    assert "changed since the last start: train.tokens: 1280 -> 2560" in printed(run)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +164,7 @@ def test_another_run_is_refused(corpus: Path, tmp_path: Path, change: str, messa
     run = small_run(corpus, tmp_path)
     train_processes(run, 1)
     assert finish(start(run, 1, [change])) == [2]
-    assert message in told(run)
+    assert message in printed(run)
 
 
 def test_a_checkpoint_of_another_run_is_refused(corpus: Path, tmp_path: Path) -> None:
@@ -166,7 +172,7 @@ def test_a_checkpoint_of_another_run_is_refused(corpus: Path, tmp_path: Path) ->
     train_processes(run, 1)
     (tmp_path / "run_id").write_text("another")
     assert finish(start(run, 1)) == [2]
-    assert "was written by another run" in told(run)
+    assert "was written by another run" in printed(run)
 
 
 def test_what_was_not_served_yet_may_be_skipped(corpus: Path, tmp_path: Path) -> None:
@@ -202,7 +208,7 @@ def test_a_directory_in_use_is_refused(corpus: Path, tmp_path: Path) -> None:
     codes = finish(start(second, 1))
     kill(first)
     assert codes == [2]
-    assert "is in use by a running train" in told(run)
+    assert "is in use by a running train" in printed(run)
 
 
 def test_what_changed_once_may_be_restarted_again(corpus: Path, tmp_path: Path) -> None:
