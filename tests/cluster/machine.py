@@ -139,6 +139,12 @@ class Machine:
         names = ((pid, _name(pid)) for pid in self.processes())
         return [pid for pid, name in names if name and not name.startswith(DAEMONS)]
 
+    def kill(self, name: str) -> None:
+        """kill -9 every process whose name begins so."""
+        for pid in [pid for pid in self.processes() if _name(pid).startswith(name)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
 
 def tell(process: subprocess.Popen[Any], number: signal.Signals) -> None:
     """Send a signal to what `popen` started: the process itself only holds the door."""

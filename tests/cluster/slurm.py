@@ -194,13 +194,14 @@ class Cluster:
     # ---- between tests
 
     def reset(self) -> None:
-        """As new: controller up, no jobs, every node booted and idle, nothing of a test running."""
+        """As new: controller up, no jobs, every node booted and idle, nothing of a test running, nor sshd."""
         if self._controller is None or self._controller.poll() is not None:
             self.start_controller()
         wait_for(lambda: "UP" in self.client("scontrol", "ping").stdout, 30, "slurmctld")
         for node in self.nodes:
             if node.alive:
                 node.plug()
+                node.kill("sshd")
             else:
                 node.start()
         wait_for(self._cleared, 30, "all jobs to end", every=0.2)
