@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -73,14 +72,14 @@ class HostBuffers:
     """Host memory that tensors are copied into, kept from one checkpoint to the next so that only the first allocates.
 
     `take` only says where a tensor is to go. `fill` copies, in whatever thread, while its sources must not change:
-    training waits for `held` before it updates them, not before the forward and backward passes, which only read them
+    training `wait`s before it updates them, not before the forward and backward passes, which only read them
     (Mohan et al. 2021, CheckFreq, section 4.1). On a GPU the buffers are pinned and a stream of its own copies.
     """
 
     def __init__(self) -> None:
         self._buffers: list[Tensor] = []
         self._copies: list[tuple[Tensor, Tensor]] = []
-        self._written: torch.cuda.Event | None = None
+        self._stream: torch.cuda.Stream | None = None
         self._held = threading.Event()
         self._held.set()
 
@@ -89,7 +88,8 @@ class HostBuffers:
         self._copies = []
         self._held.clear()
         if torch.cuda.is_available():
-            self._written = torch.cuda.current_stream().record_event()
+            self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._stream.wait_stream(torch.cuda.current_stream())  # the last update must have been made
 
     def take(self, tensor: Tensor) -> Tensor:
         """The buffer that will hold a copy of `tensor`."""
@@ -104,9 +104,11 @@ class HostBuffers:
     def fill(self) -> None:
         """Copy what was taken."""
         try:
-            with _beside(self._written):
+            with torch.cuda.stream(self._stream):  # threads do not inherit their maker's device: the stream has it
                 for buffer, tensor in self._copies:
                     buffer.copy_(tensor, non_blocking=tensor.is_cuda)
+            if self._stream:
+                self._stream.synchronize()
         finally:
             self._copies = []
             self._held.set()
@@ -118,19 +120,6 @@ class HostBuffers:
     def bytes(self) -> int:
         """Memory that is held."""
         return sum(buffer.nbytes for buffer in self._buffers)
-
-
-@contextlib.contextmanager
-def _beside(written: torch.cuda.Event | None) -> Iterator[None]:
-    """On a GPU, copies inside run beside its other work, once `written` has happened; they are done at the end."""
-    if written is None:
-        yield
-        return
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_event(written)
-    with torch.cuda.stream(stream):
-        yield
-    stream.synchronize()
 
 
 def _like(tensor: Tensor) -> Tensor:
