@@ -123,8 +123,13 @@ class Launched(Training):
         for path in [self.directory / "attempts.jsonl", *sorted(logs.glob("job-*")), *sorted(logs.glob(last))]:
             if path.exists():
                 parts.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-12:]))
-        queue = self.cluster.client("squeue", "--states=all", "-o", "%i %T %r %N")
-        return "\n".join([*parts, "--- squeue", queue.stdout + queue.stderr])
+        for words in (
+            ["squeue", "--states=all", "-o", "%i %T %r %N"],
+            ["sinfo", "-N", "-p", "train", "-o", "%N %T %E"],
+        ):
+            said = self.cluster.client(*words)
+            parts.append(f"--- {words[0]}\n{said.stdout}{said.stderr}")
+        return "\n".join(parts)
 
     # ---- what it cost
 
