@@ -51,6 +51,8 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.parallel
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.schedules
+	$(BIN)/python -m benchmarks.monitoring
+	$(BIN)/python -m benchmarks.checkpoints
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
