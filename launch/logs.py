@@ -54,19 +54,20 @@ def last_words(directory: Path, attempt: int) -> tuple[str, Path | None]:
     """The line that best says why an attempt ended, and the log it stands in.
 
     First a message of ours that speaks of more than waiting for another rank; then any; then an exception; then what
-    the launcher says of the rank that failed first; then whatever came last, if it is no line of metrics.
+    the launcher says of the rank that failed first; then whatever came last, if it is no line of metrics nor one of
+    torch's warnings.
     """
     launcher = launcher_log(directory, attempt)
     ranks = rank_logs(directory, attempt)
     ours = told(directory, attempt)
     own = [(line, log) for line, log in ours if "this rank was waiting" not in line]
-    lasts = [(lines[0], log) for log in (*ranks, launcher) if (lines := tail(log, 1)) and not _STEP.match(lines[0])]
+    lasts = [(lines[0], log) for log in (*ranks, launcher) if (lines := tail(log, 1)) and not _TALK.match(lines[0])]
     raised = [(line, log) for line, log in lasts if _RAISED.match(line)]
     found = [(line, launcher)] if (line := launcher_words(launcher)) else []
     return next(iter([*own, *ours, *raised, *found, *lasts]), ("", None))
 
 
-_STEP = re.compile(r"step\s+\d+\s")
+_TALK = re.compile(r"step\s+\d+\s|\[[IW]\d{4} ")
 
 
 def told(directory: Path, attempt: int) -> list[tuple[str, Path]]:

@@ -149,11 +149,12 @@ def _verdict(directory: Path, attempt: Attempt, ended: Ended) -> tuple[Outcome, 
     launcher, killed by a signal, is 0.
     """
     words, _ = last_words(directory, attempt.number)
+    why = ended.why or words or f"ended without a word, exit code {ended.code}"
     if attempt.started is not None:
-        return "lost", ended.why or words or "ended without a word"
+        return "lost", why
     if told(directory, attempt.number) and 2 in (ended.code, _exit_code_told(launcher_log(directory, attempt.number))):
         return "refused", words
-    return "failed", ended.why or words or f"ended without a word, exit code {ended.code}"
+    return "failed", why
 
 
 def _exit_code_told(log: Path) -> int | None:

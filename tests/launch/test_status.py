@@ -169,6 +169,7 @@ TORCHRUN = "Root Cause\n rank : 1 (local_rank: 1)\n exitcode : -9 (pid: 7)\n"
         ({"": "x exits with return code = -9\n"}, "a rank ended with exit code -9"),
         ({"rank-00000": "step       3  192 tokens  loss 5.3444\n"}, ""),
         ({"rank-00000": "step       3  192 tokens\n", "rank-00001": "Bus error\n"}, "Bus error"),
+        ({"rank-00000": "[W1127 19:08:34.830777643 socket.cpp:207] [c10d] The hostname cannot be retrieved\n"}, ""),
         ({}, ""),
     ],
 )
