@@ -33,9 +33,12 @@ def start_script(directory: Path, slurm: FakeSlurm, *acts: str, **environment: s
     (directory / "job.sbatch").write_text(text)
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **in_job(slurm, **environment)}
     command = ["bash", str(directory / "job.sbatch")]
-    return subprocess.Popen(
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    with open(directory / "output.txt", "w") as output:
+        return subprocess.Popen(command, env=variables, stdout=output, stderr=output, text=True, start_new_session=True)
+
+
+def told(directory: Path) -> str:
+    return (directory / "output.txt").read_text()
 
 
 def supervisor_of(process: subprocess.Popen[str]) -> int:
@@ -45,8 +48,7 @@ def supervisor_of(process: subprocess.Popen[str]) -> int:
 @pytest.mark.parametrize("acts, code", [(["finish"], 0), (["refuse"], 2)])
 def test_the_exit_code_is_the_supervisors(tmp_path: Path, slurm: FakeSlurm, acts: list[str], code: int) -> None:
     process = start_script(tmp_path, slurm, *acts)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == code, output
+    assert process.wait(60) == code, told(tmp_path)
     assert slurm.calls == []
 
 
@@ -61,18 +63,18 @@ def test_signals_to_the_script_reach_the_supervisor(
     attempt, outcome, reason = ends(tmp_path)[0]
     assert (attempt, outcome) == (1, "saved") and why in reason
     os.kill(process.pid, signal.SIGTERM)  # SLURM ends a job that was requeued
-    assert process.wait(20) == 0, process.communicate()[0]
+    assert process.wait(60) == 0, told(tmp_path)
 
 
 def test_a_killed_supervisor_is_requeued(tmp_path: Path, slurm: FakeSlurm) -> None:
     process = start_script(tmp_path, slurm, "obey")
     wait_for(lambda: (tmp_path / "heartbeat.json").exists())
     os.kill(supervisor_of(process), signal.SIGKILL)
-    wait_for(lambda: "scontrol requeue 17" in slurm.calls)
+    wait_for(lambda: "the supervisor was killed: job 17 was requeued" in told(tmp_path))
+    assert slurm.calls[-1] == "scontrol requeue 17"
     assert process.poll() is None, "SLURM could take its end for the job's"
     os.killpg(process.pid, signal.SIGTERM)
-    output, _ = process.communicate(timeout=20)
-    assert "the supervisor was killed: job 17 was requeued" in output and process.returncode == 137
+    assert process.wait(60) == 137
 
 
 def test_a_supervisor_killed_in_a_cancelled_job_is_not_requeued(tmp_path: Path, slurm: FakeSlurm) -> None:
@@ -80,8 +82,8 @@ def test_a_supervisor_killed_in_a_cancelled_job_is_not_requeued(tmp_path: Path, 
     process = start_script(tmp_path, slurm, "obey")
     wait_for(lambda: (tmp_path / "heartbeat.json").exists())
     os.kill(supervisor_of(process), signal.SIGKILL)
-    output, _ = process.communicate(timeout=20)
-    assert "not started again: SLURM is ending job 17" in output and process.returncode == 137
+    assert process.wait(60) == 137
+    assert "not started again: SLURM is ending job 17" in told(tmp_path)
 
 
 @pytest.mark.parametrize("restarts, outcome", [("2", "gave up"), ("0", "finished")])
