@@ -25,6 +25,8 @@ POLL = 0.25
 """Seconds between two looks at the command, the signals and the heartbeat."""
 LOOK = 2.0
 """Seconds between two looks at what node 0 wrote."""
+GRACE = 10.0
+"""Seconds that ranks have at most to end by themselves, once one of them ended."""
 MARGIN = 30.0
 """Seconds beyond stall.silence after which a heartbeat that stands still is taken to be dead."""
 
@@ -49,8 +51,8 @@ class Settings:
     """Until the first heartbeat: resilience.stall.start."""
     silence: float = 60.0
     """resilience.stall.silence."""
-    spoken: float = 20.0
-    """That the ranks have to end by themselves after rank 0 gave its verdict."""
+    spoken: float = 3.0
+    """That the command has to end after all ranks should have. srun, for one, waits for lost machines too."""
     kill: float = 30.0
     """Between SIGTERM and SIGKILL for a command that is ended."""
     backoff: float = 60.0
@@ -91,7 +93,7 @@ class Heart:
             self._beat, self._since = beat.get("time"), now
         if not (verdict := beat.get("verdict")):
             self._spoken = now
-        elif now - self._spoken > settings.spoken:
+        elif now - self._spoken > float(beat.get("ends_within", GRACE)) + settings.spoken:
             return str(verdict)
         silent = now - self._since
         return f"no heartbeat for {silent:.0f} s" if silent > settings.silence + MARGIN else ""
@@ -115,7 +117,7 @@ class FirstNode:
         if not found or found[-1].outcome is None:
             return ""
         self._over = self._over or now
-        return f"over on node 0: {found[-1].outcome}" if now - self._over > self._settings.spoken else ""
+        return f"over on node 0: {found[-1].outcome}" if now - self._over > GRACE + self._settings.spoken else ""
 
 
 class Echo:

@@ -141,7 +141,8 @@ def supervise(run: Run) -> str:
     cluster, resilience = run.cluster, run.resilience
     words = [quote(sys.executable), "-m", "launch.supervise", quote(run.run_directory)]
     if cluster.launcher == "slurm":
-        words += ["--slurm", f"--grace={max(10.0, cluster.slurm.warn - 20):.0f}"]
+        # told to end, srun kills its tasks at once, but waits for lost machines KillWait + 2 s, by default 32
+        words += ["--slurm", f"--grace={max(10.0, cluster.slurm.warn - 20):.0f}", "--kill=3"]
         words += [f"--exclude={quote(cluster.slurm.exclude)}"] if cluster.slurm.exclude else []
     if commands.each_node_runs_it(cluster):
         words.append('--node="$NODE"')

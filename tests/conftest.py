@@ -43,7 +43,7 @@ def told(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
     if path := request.config.getoption("--fault-table", None):
         report = getattr(request.node, "report", None)
         row = {"test": request.node.name, "about": request.function.__doc__ or "", **figures}
-        row |= {"passed": bool(report and report.passed), "module": request.node.path.stem}
+        row |= {"id": request.node.nodeid, "passed": bool(report and report.passed), "module": request.node.path.stem}
         row |= {"clusters": int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))}
         with open(path, "a") as file:
             file.write(json.dumps(row) + "\n")

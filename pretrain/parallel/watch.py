@@ -26,11 +26,9 @@ from torch._C._distributed_c10d import Store
 
 from pretrain.config.resilience import Resilience
 from pretrain.parallel.verdict import DONE, limit_of
-from pretrain.parallel.watchman import BEAT, SETTLE, Watchman
+from pretrain.parallel.watchman import BEAT, GRACE, HANGING, SETTLE, Watchman
 from pretrain.resilience.stragglers import Pace
 
-GRACE = 10.0
-"""Seconds a rank has to end by itself after it was told that another one did."""
 WAITING = ("/torch/distributed/", "/deepspeed/comm/")
 """Code in which a rank waits for other ranks."""
 
@@ -121,7 +119,7 @@ class Watch:
 
     def _listen(self) -> None:
         """Tell where this rank is and hear what rank 0 says, until the verdict, a cut or silence."""
-        heard, beat, rest, hang = time.monotonic(), 0.0, b"", False
+        heard, beat, rest, within = time.monotonic(), 0.0, b"", GRACE
         poll = select.poll()
         poll.register(self._line, select.POLLIN)
         while True:
@@ -138,33 +136,33 @@ class Watch:
                 break
             if data is None:
                 if now - heard > self._limits.silence:
-                    self._verdict, hang = self._silence, True
+                    self._verdict, within = self._silence, HANGING
                     break
                 continue
             heard = now
             *messages, rest = (rest + data).split(b"\n")
             verdicts = [told for told in map(self._answer, map(json.loads, messages)) if told]
             if verdicts:
-                self._verdict, hang = verdicts[0]
+                self._verdict, within = verdicts[0]
                 break
-        self._obey(hang)
+        self._obey(within)
 
     def _position(self) -> dict[str, Any]:
         at = self._at
         return {"phase": at.phase, "step": at.step, "seconds": time.monotonic() - at.since}
 
-    def _answer(self, message: dict[str, Any]) -> tuple[str, bool] | None:
-        """(verdict, whether this rank would not notice by itself); a question is answered."""
+    def _answer(self, message: dict[str, Any]) -> tuple[str, float] | None:
+        """(verdict, seconds that this rank has to end by itself); a question is answered."""
         if "ask" in message:
             self._say(self._position() | where_it_stands())
-        return (message["verdict"], message["hang"]) if "verdict" in message else None
+        return (message["verdict"], message["within"]) if "verdict" in message else None
 
-    def _obey(self, hang: bool) -> None:
+    def _obey(self, within: float) -> None:
         """After the verdict: give this rank the time to end by itself where it can, then end it."""
         if self._closed or self._verdict == DONE:
             return
         self._told.set()
-        time.sleep(1.0 if hang else GRACE)
+        time.sleep(within)
         if not self._closed:
             self._write_stacks()
             self.end(self._verdict)

@@ -24,8 +24,13 @@ LOOK = 0.2
 SETTLE = 1.0
 """Seconds in which others are heard before it is told who ended: the cause may be heard after its effects."""
 
-Report = Callable[[list[Seen], str | None], None]
-"""Called every BEAT with all ranks, and with the verdict once there is one."""
+GRACE = 10.0
+"""Seconds a rank has to end by itself after it was told that another one did: what waits for that one fails."""
+HANGING = 1.0
+"""The same where nothing fails by itself."""
+
+Report = Callable[[list[Seen], str | None, float], None]
+"""Called every BEAT with all ranks, and with the verdict once there is one and the seconds that they have to end."""
 
 
 class Watchman:
@@ -51,41 +56,41 @@ class Watchman:
         """Watch until something is wrong or rank 0 is done; then tell everyone."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._server, selectors.EVENT_READ)
-            verdict, hang, judged, beat = None, False, 0.0, 0.0
+            verdict, within, judged, beat = None, GRACE, 0.0, 0.0
             while verdict is None:
                 try:
                     self._hear(selector, LOOK)
                     now = time.monotonic()
                     if self._ended or now - judged >= LOOK:  # with many ranks something comes all the time
-                        judged, (verdict, hang) = now, self._judge(selector)
+                        judged, (verdict, within) = now, self._judge(selector)
                     if now - beat >= BEAT:
                         beat = now
                         self._tell({"alive": True})
-                        self._show(None)
+                        self._show(None, within)
                 except Exception as error:  # the run must not depend on the watch being without fault
                     print(f"watchman: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                     time.sleep(LOOK)
         if verdict != DONE:
-            self._show(verdict)
-        self._tell({"verdict": verdict, "hang": hang})
+            self._show(verdict, within)
+        self._tell({"verdict": verdict, "within": within})
 
-    def _judge(self, selector: selectors.BaseSelector) -> tuple[str | None, bool]:
-        """(what went wrong, whether nobody will notice it by himself), after giving all of them time to speak."""
+    def _judge(self, selector: selectors.BaseSelector) -> tuple[str | None, float]:
+        """(what went wrong, seconds that ranks have to end by themselves), after giving all of them time to speak."""
         now, ranks = time.monotonic(), list(self._ranks.values())
         if ended(self._ended, self.size):
             self._listen_on(selector)
-            return ended(self._ended, self.size), False
+            return ended(self._ended, self.size), GRACE
         if any(seen.rank == 0 for seen in self._ended):
-            return DONE, False
+            return DONE, GRACE
         if lost := silent(ranks, self.size, now, self.limits):
-            return lost, True
+            return lost, HANGING
         if stalled(ranks, now, self.limits):
             self._tell({"ask": "where"})
             self._listen_on(selector)
             if verdict := ended(self._ended, self.size):
-                return verdict, False
-            return hanging(ranks, self.size, time.monotonic(), self.limits), True
-        return None, False
+                return verdict, GRACE
+            return hanging(ranks, self.size, time.monotonic(), self.limits), HANGING
+        return None, GRACE
 
     def _listen_on(self, selector: selectors.BaseSelector) -> None:
         until = time.monotonic() + SETTLE
@@ -137,10 +142,10 @@ class Watchman:
             seen.words = words
             self._ended.append(seen)
 
-    def _show(self, verdict: str | None) -> None:
+    def _show(self, verdict: str | None, within: float) -> None:
         if self.report:
             with contextlib.suppress(OSError):  # a full disk does not stop the watch
-                self.report(sorted(self._ranks.values(), key=lambda seen: seen.rank), verdict)
+                self.report(sorted(self._ranks.values(), key=lambda seen: seen.rank), verdict, within)
 
     def _tell(self, message: dict[str, Any]) -> None:
         words = json.dumps(message).encode() + b"\n"

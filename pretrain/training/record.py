@@ -58,7 +58,7 @@ class Record:
         self.ended("failed", verdict)
         leave(verdict)
 
-    def _beat(self, ranks: list[Seen], verdict: str | None) -> None:
+    def _beat(self, ranks: list[Seen], verdict: str | None, within: float) -> None:
         """Have heartbeat.json replaced, by another thread: a disk that stands still must not silence the watch."""
         pace = self._world.watch and self._world.watch.watchman and self._world.watch.watchman.pace
         alive = [seen for seen in ranks if seen.words != DONE] or ranks
@@ -72,6 +72,7 @@ class Record:
             "hosts": list(dict.fromkeys(seen.host for seen in ranks)),
             "slow": [{"rank": slow.rank, "host": slow.host, "ratio": slow.ratio} for slow in pace.slow] if pace else [],
             "verdict": verdict,
+            "ends_within": within,
         }
         self._beats.put(orjson.dumps(plain, option=orjson.OPT_INDENT_2))
 

@@ -98,7 +98,8 @@ class Machine:
             with contextlib.suppress(RuntimeError):  # not yet linked
                 _ip(self._inside.first, f"link del {self.name}")
         if self.first and self.alive:
-            os.kill(self.first, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # ended with the machine that it is inside of
+                os.kill(self.first, signal.SIGKILL)
         for process in self.started:
             _bury(process)
         _bury(self._boot)

@@ -205,6 +205,8 @@ class Cluster:
             else:
                 node.start()
         wait_for(self._cleared, 30, "all jobs to end", every=0.2)
+        # SLURM 22.05 may go on to count the cores of a requeued job as taken, though it calls their nodes idle
+        self.client("scontrol", "reconfigure")  # counts anew
         self.client("scontrol", "update", f"nodename=node[1-{len(self.nodes)}]", "state=idle")
         wait_for(self._all_idle, 60, "all nodes to be idle again", every=0.2)
 

@@ -19,7 +19,7 @@ from tests.example import small_run
 
 PY = sys.executable
 SUPERVISE = "--start=1200 --silence=60 --limit=100 --same-failure=3"
-WARNED = "--slurm --grace=580 --exclude=node7"
+WARNED = "--slurm --grace=580 --kill=3 --exclude=node7"
 
 
 def run_with(cluster: dict[str, Any], **changes: Any) -> Run:
