@@ -48,6 +48,7 @@ test-cluster: install
 
 benchmarks: install
 	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.packing
 	$(BIN)/python -m benchmarks.parallel
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.schedules

@@ -19,6 +19,7 @@ from pretrain.config.run import Run
 from pretrain.config.summary import layout_line
 from pretrain.config.units import short
 from pretrain.config.widths import widths_of
+from pretrain.data.dataset import Corpus
 from pretrain.data.vocabulary import with_vocabulary
 from pretrain.shards.manifest import load_manifest
 
@@ -111,9 +112,10 @@ def settled(run: Run, nodes: int) -> Run:
 
 
 def corpus(case: Case) -> str:
-    """The manifest opens, sizes match, the tokenizer is the run's, and the rules hold with its vocabulary."""
-    manifest = load_manifest(case.run.data.manifest)
-    settled(with_vocabulary(case.run, manifest), case.run.cluster.nodes)
+    """The manifest opens, sizes match, it serves the run's mixtures, and the rules hold with its vocabulary."""
+    manifest, run = load_manifest(case.run.data.manifest), case.run
+    settled(with_vocabulary(run, manifest), run.cluster.nodes)
+    Corpus(manifest, run.sequence_length, run.data.document_mask).plan(run)
     tokens = sum(source.splits["train"].tokens for source in manifest.sources.values())
     return f"{short(tokens)} tokens, tokenizer {manifest.tokenizer.fingerprint}"
 

@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from pretrain.cli import checkpoint, config, corpus, generate, launch, logs, status, stop, tokenizer, train, verify
+from pretrain.cli import (
+    checkpoint,
+    config,
+    corpus,
+    generate,
+    launch,
+    logs,
+    order,
+    status,
+    stop,
+    tokenizer,
+    train,
+    verify,
+)
 from pretrain.config.errors import ConfigError
 
 app = typer.Typer(
@@ -19,6 +32,7 @@ app.add_typer(config.app, name="config", help="Check, show and describe run conf
 app.add_typer(tokenizer.app, name="tokenizer", help="Train and look at tokenizers.")
 app.add_typer(corpus.app, name="corpus", help="Turn documents into shards and a manifest.")
 app.add_typer(checkpoint.app, name="checkpoint", help="Look at checkpoints, verify and compare them.")
+app.add_typer(order.app, name="order", help="Ask what a run was fed: by step, by document, or against another run.")
 app.command("train")(train.train)
 app.command("launch")(launch.launch)
 app.command("status")(status.status)

@@ -143,6 +143,15 @@ class CorpusSource(Section):
         return self
 
 
+class Packing(Section):
+    """How documents become samples."""
+
+    method: Literal["best-fit"]
+    """best-fit: documents are cut only where they are longer than a sample (Ding et al. 2024)."""
+    sequence_length: Count = Field(ge=1)
+    """T, tokens that a sample predicts: the corpus is for runs of this one."""
+
+
 class Corpus(Section):
     """A recipe: `pretrain corpus prepare RECIPE.yaml` makes the corpus."""
 
@@ -160,12 +169,20 @@ class Corpus(Section):
     """Drop documents whose text is exactly that of an earlier one, in any source."""
     append_end_of_text: bool = True
     """Every document ends with the tokenizer's end-of-text."""
+    packing: Packing | None = None
+    """None: samples are windows of any length, over documents back to back (Brown et al. 2020)."""
     order: Literal["hash", "file"] = "hash"
     """hash: neighbours in a shard are unrelated. file: documents stay in the order of the files."""
     shard_size: Tokens = Field(100_000_000, ge=1000)
     """About how many tokens a shard holds; more when a source would need over 1,000 shards."""
     workers: int | None = Field(None, ge=1)
     """Processes. Default: the CPUs of this machine. Never changes the result."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.packing and not self.append_end_of_text:
+            raise ValueError("packing tells documents apart by their ends; fix: append_end_of_text: true")
+        return self
 
     @property
     def corpus_directory(self) -> str:
@@ -174,7 +191,8 @@ class Corpus(Section):
 
     def content(self) -> dict[str, Any]:
         """The plain recipe without what cannot change the tokens: names, weights, number of processes."""
-        plain = {key: value for key, value in self.plain().items() if key not in ("name", "directory", "workers")}
+        without = ["name", "directory", "workers", *([] if self.packing else ["packing"])]
+        plain = {key: value for key, value in self.plain().items() if key not in without}
         for source in plain["sources"].values():
             del source["weight"]
         return plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 @dataclass(frozen=True)
@@ -48,5 +49,5 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _short(value: object, limit: int = 120) -> str:
-    text = repr(value)
+    text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= limit else text[:limit] + " ..."

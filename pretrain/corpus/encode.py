@@ -11,11 +11,12 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from pretrain.corpus.packing import fill, pack
 from pretrain.corpus.spill import Run
 from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import IndexedWriter
 from pretrain.shards.manifest import Shard
-from pretrain.shards.sidecar import SidecarWriter
+from pretrain.shards.sidecar import FIRST, SidecarWriter
 from tokenizer import Tokenizer, load_tokenizer
 
 
@@ -40,6 +41,8 @@ class ShardTask:
     """Directory of the tokenizer."""
     dtype: str
     append_end_of_text: bool
+    sequence_length: int | None
+    """T where documents are packed into samples."""
     record: str
     """File that records the finished shard."""
 
@@ -57,17 +60,27 @@ def done(task: ShardTask) -> Shard | None:
 
 def run(task: ShardTask) -> Shard:
     """Write a shard and record it."""
-    tokenizer = _tokenizer(task.tokenizer)
-    prefix = Path(task.directory, task.path)
-    text_bytes = 0
-    with IndexedWriter(prefix, task.dtype) as shard, SidecarWriter(prefix) as sidecar:
+    tokenizer, prefix = _tokenizer(task.tokenizer), Path(task.directory, task.path)
+    packed = task.sequence_length is not None
+    counts = dict.fromkeys(("documents", "text_bytes", "cut_documents", "padding_tokens"), 0)
+    with IndexedWriter(prefix, task.dtype) as shard, SidecarWriter(prefix, packed) as sidecar:
         for part in range(task.slices):
             table = _gather(task, *_slice(task, part))
             if table.num_rows:
-                shard.add(*_encode(tokenizer, table.column("text").to_pylist(), task.append_end_of_text))
-                sidecar.add(_origins(task.source, table))
-                text_bytes += int(np.sum(table.column("bytes").to_numpy(), dtype=np.int64))
-    done = Shard(task.path, shard.documents, shard.tokens, text_bytes, shard.files | sidecar.files)
+                tokens, lengths = _encode(tokenizer, table.column("text").to_pylist(), task.append_end_of_text)
+                origins = _origins(task.source, table)
+                counts["documents"] += table.num_rows
+                counts["text_bytes"] += int(np.sum(table.column("bytes").to_numpy(), dtype=np.int64))
+                if task.sequence_length is not None:
+                    bins = pack(lengths, task.sequence_length)
+                    counts["cut_documents"] += bins.cut_documents
+                    counts["padding_tokens"] += int(bins.padding.sum())
+                    tokens, lengths = fill(bins, tokens, lengths, tokenizer.end_of_text), bins.padded_tokens
+                    origins = origins.take(pa.array(bins.document)).append_column(FIRST, pa.array(bins.first))
+                shard.add(tokens, lengths)
+                sidecar.add(origins)
+    pieces, files = shard.documents if packed else None, shard.files | sidecar.files
+    done = Shard(path=task.path, tokens=shard.tokens, files=files, pieces=pieces, **counts)
     write_atomically(Path(task.record), orjson.dumps(asdict(done)))
     return done
 

@@ -54,6 +54,7 @@ def plan_shards(
                     tokenizer=str(workspace.new_tokenizer),
                     dtype=token_dtype(tokenizer.vocab_size),
                     append_end_of_text=recipe.append_end_of_text,
+                    sequence_length=recipe.packing.sequence_length if recipe.packing else None,
                     record=str(workspace.shard_record(source.name, split, index)),
                 )
 

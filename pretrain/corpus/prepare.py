@@ -24,7 +24,7 @@ from pretrain.corpus.sources import find_units
 from pretrain.corpus.spill import TRAIN
 from pretrain.corpus.workspace import Workspace, locked
 from pretrain.shards.indexed import token_dtype
-from pretrain.shards.manifest import SPLITS, Manifest, Shard, Source, Split, TokenizerRecord, load_manifest
+from pretrain.shards.manifest import SPLITS, Manifest, Packing, Shard, Source, Split, TokenizerRecord, load_manifest
 from tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 FORMAT = 1
@@ -193,8 +193,8 @@ def _manifest(
 ) -> Manifest:
     def split(source: str, name: str) -> Split:
         own = tuple(shard for task, shard in shards if (task.source, task.code) == (source, CODES[name]))
-        documents, tokens = sum(shard.documents for shard in own), sum(shard.tokens for shard in own)
-        return Split(documents, tokens, sum(shard.text_bytes for shard in own), own)
+        counts = ("documents", "tokens", "text_bytes", "cut_documents", "padding_tokens")
+        return Split(**{count: sum(getattr(shard, count) for shard in own) for count in counts}, shards=own)
 
     sources: dict[str, Source] = {}
     for source in selected:
@@ -211,6 +211,7 @@ def _manifest(
         recipe=_plain(recipe),
         code_version=importlib.metadata.version("pretrain"),
         prepared_from=workspace.key,
+        packing=Packing(recipe.packing.method, recipe.packing.sequence_length) if recipe.packing else None,
     )
 
 

@@ -63,8 +63,22 @@ def print_manifest(manifest: Manifest, run_tokens: int | None = None, console: C
         f"tokens as {manifest.dtype}, made by pretrain {manifest.code_version}, fingerprint {manifest.fingerprint()}",
         soft_wrap=True,
     )
+    if manifest.packing:
+        console.print(_packing(manifest), soft_wrap=True)
     console.print(_sources(summarize(manifest, run_tokens), run_tokens))
     console.print(_stages(manifest))
+
+
+def _packing(manifest: Manifest) -> str:
+    """What packing costs, over all training documents."""
+    packing, splits = manifest.packing, [source.splits["train"] for source in manifest.sources.values()]
+    assert packing is not None
+    documents, tokens = sum(split.documents for split in splits) or 1, sum(split.tokens for split in splits) or 1
+    cut, padding = sum(split.cut_documents for split in splits), sum(split.padding_tokens for split in splits)
+    return (
+        f"packed ({packing.method}) into samples of {packing.sequence_length:,} tokens: {cut / documents:.2%} of the "
+        f"documents are cut, {padding / tokens:.3%} of the tokens are padding"
+    )
 
 
 def terminal() -> Console:

@@ -76,6 +76,6 @@ def _check_counts(prefix: Path, shard: Shard) -> Iterator[str]:
     except ConfigError as error:
         yield f"{prefix}: {error.problems[0].rule}"
         return
-    found = (reader.documents, reader.token_count)
-    if found != (shard.documents, shard.tokens):
-        yield f"{prefix}: holds {found} documents and tokens, the manifest says {(shard.documents, shard.tokens)}"
+    found, expected = (reader.documents, reader.token_count), (shard.pieces or shard.documents, shard.tokens)
+    if found != expected:
+        yield f"{prefix}: holds {found} documents and tokens, the manifest says {expected}"

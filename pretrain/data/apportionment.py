@@ -61,6 +61,21 @@ def assign(samples: Indices, weights: Sequence[int]) -> tuple[Indices, Indices]:
     return source, before
 
 
+def sample_number(source: int, drawn: int, weights: Sequence[int]) -> int:
+    """The inverse of `assign`: the sample number at which `source` gives a sample after `drawn` of its own.
+
+    Raises ValueError when the source has no weight.
+    """
+    if not weights[source]:
+        raise ValueError(f"source {source} has weight 0")
+    left = sum(weights[source:])
+    number = -(-(drawn + 1) * left // weights[source]) - 1  # the first n with floor((n + 1) w / W) > drawn
+    for weight in reversed(weights[:source]):
+        number = number * (left + weight) // left  # the first n with (n + 1) - floor((n + 1) w / W) > number
+        left += weight
+    return number
+
+
 def _share(samples: Indices, weight: int, total: int) -> Indices:
     """floor(samples x weight / total) without leaving 64 bits."""
     whole, rest = np.divmod(samples, np.int64(total))

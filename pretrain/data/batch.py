@@ -29,10 +29,17 @@ class Batch:
         return int(self.is_target.sum())
 
 
-def make_batch(tokens: Tokens, source: npt.NDArray[np.int64], document_end: int | None = None) -> Batch:
-    """A batch of tokens [B, T+1]; with `document_end`, the end-of-text id, documents are told apart."""
+def make_batch(
+    tokens: Tokens, source: npt.NDArray[np.int64], document_end: int | None = None, padding: int | None = None
+) -> Batch:
+    """A batch of tokens [B, T+1]. With `document_end`, the end-of-text id, documents are told apart; with `padding`,
+    the same id, samples may end in more than one of it, and those after the first do not count.
+    """
     if document_end is None:
-        return Batch(tokens, source, None, np.ones((len(tokens), tokens.shape[1] - 1), dtype=np.bool_))
+        is_target = np.ones((len(tokens), tokens.shape[1] - 1), dtype=np.bool_)
+        if padding is not None:
+            is_target[(tokens[:, :-1] == padding) & (tokens[:, 1:] == padding)] = False
+        return Batch(tokens, source, None, is_target)
     ends = tokens[:, :-1] == document_end
     document = np.zeros(ends.shape, dtype=np.int32)
     np.cumsum(ends[:, :-1], axis=1, out=document[:, 1:])  # the end-of-text token belongs to the document it ends

@@ -23,8 +23,13 @@ class Corpus:
         if document_mask and not manifest.appends_end_of_text:
             rule = "needs a corpus whose documents end with end-of-text"
             raise ConfigError.of("data.document_mask", True, rule, "prepare the corpus with append_end_of_text: true")
+        if (packing := manifest.packing) and packing.sequence_length != sequence_length:
+            rule = f"must be {packing.sequence_length}: {manifest.name} was packed for it"
+            fix = "set it so, or prepare a corpus with packing.sequence_length (or without packing)"
+            raise ConfigError.of("data.sequence_length", sequence_length, rule, fix)
         self.manifest = manifest
         self.sequence_length = sequence_length
+        self._padding = manifest.tokenizer.end_of_text if packing else None
         self.sources = tuple(manifest.sources)
         self._document_end = manifest.tokenizer.end_of_text if document_mask else None
         self._files = Files()
@@ -36,7 +41,7 @@ class Corpus:
         raw = np.empty((len(places.source), self.sequence_length + 1), dtype=self.manifest.dtype)
         for row, source, position in zip(raw, places.source.tolist(), places.position.tolist(), strict=True):
             streams[source].read_into(position, row)
-        return make_batch(raw.astype(np.int32), places.source, self._document_end)
+        return make_batch(raw.astype(np.int32), places.source, self._document_end, self._padding)
 
     def plan(self, run: Run) -> DataPlan:
         """The run's data plan over this corpus. Raises ConfigError for unknown or empty sources in a mixture."""
@@ -52,8 +57,9 @@ class Corpus:
 
     def _streams(self, split: str) -> list[TokenStream]:
         manifest, length = self.manifest, self.sequence_length
+        stride = length + 1 if manifest.packing else length
         return [
-            TokenStream(source.splits[split], manifest.directory, manifest.dtype, length, self._files)
+            TokenStream(source.splits[split], manifest.directory, manifest.dtype, length, self._files, stride)
             for source in manifest.sources.values()
         ]
 

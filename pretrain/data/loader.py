@@ -19,10 +19,14 @@ def micro_batches(order: Order, step: int, micro_batch_size: int, rank: int, ran
     The micro-batches of all ranks together are the global batch, whatever `ranks` and `micro_batch_size` are.
     """
     places = order.step(step)
-    stride = micro_batch_size * ranks
-    for start in range(0, len(places.source), stride):
-        mine = slice(start + rank * micro_batch_size, start + (rank + 1) * micro_batch_size)
+    for mine in micro_batch_slices(len(places.source), micro_batch_size, rank, ranks):
         yield Places(places.source[mine], places.position[mine])
+
+
+def micro_batch_slices(samples: int, micro_batch_size: int, rank: int, ranks: int) -> Iterator[slice]:
+    """Which samples of a global batch are in each micro-batch of a data-parallel rank."""
+    for start in range(0, samples, micro_batch_size * ranks):
+        yield slice(start + rank * micro_batch_size, start + (rank + 1) * micro_batch_size)
 
 
 class Loader:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pretrain.data.apportionment import assign, counts
-from pretrain.data.permutation import permute
+from pretrain.data.apportionment import assign, counts, sample_number
+from pretrain.data.permutation import permute, restore
 from pretrain.data.plan import DataPlan
 
 Indices = npt.NDArray[np.int64]
@@ -52,12 +52,24 @@ class Order:
             position[mine] = self._positions(int(number), drawn[mine])
         return Places(source, position)
 
-    def epochs(self, samples: int) -> list[float]:
-        """How often each source has been gone through after the first `samples` of the order."""
+    def drawn(self, samples: int) -> list[int]:
+        """How many of the first `samples` of the order each source gives."""
         stage = self._stage_of(samples)
         within = counts(samples - self.plan.stages[stage].first_sample, self.plan.stages[stage].weights)
-        drawn = [before + now for before, now in zip(self._before_stage[stage], within, strict=True)]
-        return [count / size if size else 0.0 for count, size in zip(drawn, self.sizes, strict=True)]
+        return [before + now for before, now in zip(self._before_stage[stage], within, strict=True)]
+
+    def epochs(self, samples: int) -> list[float]:
+        """How often each source has been gone through after the first `samples` of the order."""
+        return [count / size if size else 0.0 for count, size in zip(self.drawn(samples), self.sizes, strict=True)]
+
+    def indices(self, source: int, position: int, samples: int) -> list[int]:
+        """Where among the first `samples` of the order a sample of a source stands, once an epoch; ascending."""
+        total, size, found = self.drawn(samples)[source], self.sizes[source], []
+        for epoch in range(-(-total // size)):
+            within = restore(np.array([position], dtype=np.int64), size, self._key(source, epoch))
+            if (drawn := epoch * size + int(within[0])) < total:
+                found.append(self._index(source, drawn))
+        return found
 
     def _draws(self, index: Indices) -> tuple[Indices, Indices]:
         """The source of each place of the order, and how many samples of it were drawn before."""
@@ -75,9 +87,17 @@ class Order:
         position = np.empty_like(drawn)
         for number in np.unique(epoch):
             mine = epoch == number
-            key = f"{self.plan.seed}/{self.plan.sources[source]}/{number}".encode()
-            position[mine] = permute(within[mine], self.sizes[source], key)
+            position[mine] = permute(within[mine], self.sizes[source], self._key(source, int(number)))
         return position
+
+    def _key(self, source: int, epoch: int) -> bytes:
+        return f"{self.plan.seed}/{self.plan.sources[source]}/{epoch}".encode()
+
+    def _index(self, source: int, drawn: int) -> int:
+        """The index in the order of what a source gives after `drawn` samples."""
+        number = bisect_right(self._before_stage, drawn, key=lambda before: before[source]) - 1
+        stage = self.plan.stages[number]
+        return stage.first_sample + sample_number(source, drawn - self._before_stage[number][source], stage.weights)
 
     def _count_stages(self) -> list[list[int]]:
         """Samples drawn from each source before each stage."""

@@ -40,7 +40,9 @@ def origins(corpus: Corpus, order: Order, index: Indices) -> list[Origin]:
     found, shard, reader = dict[int, Origin](), "", None
     for row in np.lexsort((position, source)).tolist():  # as they lie in the shards
         name = corpus.sources[source[row]]
-        path, start = _shard(corpus, name, int(position[row]) * corpus.sequence_length)
+        stream = corpus.train[source[row]]
+        number, start = stream.locate(stream.window(int(position[row])).start)
+        path = stream.shards[number].path
         if path != shard:
             shard, reader = path, _open(corpus, path)
         found[row] = Origin(int(index[row]), name, shard, _documents(reader, start, corpus.sequence_length))
@@ -57,15 +59,6 @@ def document_id(corpus: Corpus, origin: Origin) -> str:
     except (ConfigError, IndexError):
         return f"{origin.shard} document {number}"
     return f"{origin.shard} document {number} ({row['id'] or '{}:{}'.format(row['file'], row['record'])})"
-
-
-def _shard(corpus: Corpus, source: str, token: int) -> tuple[str, int]:
-    """The shard that holds a token of a source's training stream, and which of its tokens that is."""
-    for shard in corpus.manifest.sources[source].splits["train"].shards:
-        if token < shard.tokens:
-            return shard.path, token
-        token -= shard.tokens
-    raise IndexError(f"{source} ends {token} tokens before")
 
 
 def _open(corpus: Corpus, shard: str) -> IndexedReader | None:

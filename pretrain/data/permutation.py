@@ -39,6 +39,22 @@ def permute(index: Indices, size: int, key: bytes) -> Indices:
     return value.astype(np.int64)
 
 
+def restore(image: Indices, size: int, key: bytes) -> Indices:
+    """What `permute` sent to each of `image` [n]: its inverse. Raises ValueError when one is outside."""
+    if image.size and (image.min() < 0 or image.max() >= size):
+        raise ValueError(f"indices must be in [0, {size})")
+    if size < SMALLEST:
+        return np.argsort(_shuffled(size, key))[image]
+    words = _words(key)
+    bits = (size - 1).bit_length()
+    value = _feistel_back(image.astype(np.uint64), bits, words)
+    outside = np.flatnonzero(value >= size)
+    while outside.size:
+        value[outside] = _feistel_back(value[outside], bits, words)
+        outside = outside[value[outside] >= size]
+    return value.astype(np.int64)
+
+
 def _shuffled(size: int, key: bytes) -> Indices:
     """All of 0 .. size-1 in the order of their hashes; unlike numpy's shuffles it never changes between versions."""
     return np.array(sorted(range(size), key=lambda n: hashlib.sha256(key + bytes([n])).digest()), dtype=np.int64)
@@ -57,6 +73,17 @@ def _feistel(value: Words, bits: int, words: Words) -> Words:
     for word in words:
         left, right = right, left ^ (_mix(right ^ word) & _mask(left_bits))
         left_bits, right_bits = right_bits, left_bits
+    return (left << np.uint64(right_bits)) | right
+
+
+def _feistel_back(value: Words, bits: int, words: Words) -> Words:
+    """The inverse of `_feistel`. Its number of rounds is even: the halves have their first widths again."""
+    left_bits, right_bits = bits // 2, bits - bits // 2
+    left = value >> np.uint64(right_bits)
+    right = value & _mask(right_bits)
+    for word in words[::-1]:
+        left_bits, right_bits = right_bits, left_bits
+        left, right = right ^ (_mix(left ^ word) & _mask(left_bits)), left
     return (left << np.uint64(right_bits)) | right
 
 

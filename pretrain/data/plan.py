@@ -77,6 +77,22 @@ class DataPlan:
             index[index >= window.first_sample] += window.samples
         return index
 
+    def served_before(self, index: int) -> int | None:
+        """The inverse of `order_index`: samples served before sample `index` of the order; None for one left out."""
+        before = 0
+        for window in self.skipped:
+            if index < window.first_sample:
+                break
+            if index < window.first_sample + window.samples:
+                return None
+            before += window.samples
+        return index - before
+
+    def step_of(self, served: int) -> int:
+        """The step whose batch holds the sample that is served after `served` others; steps count from 0."""
+        phase = self.phases[bisect_right(self.phases, served, key=lambda phase: phase.first_sample) - 1]
+        return phase.first_step + (served - phase.first_sample) // phase.batch_size
+
     def window(self, steps: range) -> Window:
         """The samples of the order from the first of `steps` to the last."""
         served = [self.batch(steps.start)[0], sum(self.batch(steps.stop - 1)) - 1]

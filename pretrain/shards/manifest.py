@@ -16,6 +16,15 @@ SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True, slots=True)
+class Packing:
+    """Documents packed into samples of a fixed length."""
+
+    method: str
+    sequence_length: int
+    """T. Every T+1 tokens of a shard are one sample."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shard:
     """One .bin/.idx pair with its sidecar. `path` is relative to the manifest and has no suffix."""
 
@@ -26,6 +35,12 @@ class Shard:
     """Bytes of UTF-8 text that the tokens stand for."""
     files: dict[str, dict[str, Any]]
     """Suffix (".bin", ".idx", sidecar's) -> {"bytes": size, "sha256": hex digits}."""
+    pieces: int | None = None
+    """Of its documents, when they are packed: rows of .idx and sidecar. Padding counts as part of a sample's last."""
+    cut_documents: int = 0
+    """Documents of more than one piece."""
+    padding_tokens: int = 0
+    """Of its tokens, those that only fill samples up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +51,8 @@ class Split:
     tokens: int
     text_bytes: int
     shards: tuple[Shard, ...]
+    cut_documents: int = 0
+    padding_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,8 @@ class Manifest:
     code_version: str
     prepared_from: str = ""
     """Sixteen hex digits over recipe, inputs and tokenizer: `corpus prepare` does nothing while they are the same."""
+    packing: Packing | None = None
+    """None: samples are windows of any length at that stride."""
     format_version: int = FORMAT_VERSION
     directory: Path = field(default=Path(), compare=False)
 
@@ -104,6 +123,8 @@ class Manifest:
         import hashlib
 
         digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
+        if self.packing:
+            digest.update(f"{self.packing.method}/{self.packing.sequence_length}".encode())
         for name, source in self.sources.items():
             for split_name, split in source.splits.items():
                 for shard in split.shards:
@@ -138,7 +159,8 @@ def load_manifest(path: str | Path, *, check_sizes: bool = True) -> Manifest:
 def _from_plain(plain: dict[str, Any], directory: Path) -> Manifest:
     sources = {name: _source(entry) for name, entry in plain.pop("sources").items()}
     tokenizer = TokenizerRecord(**plain.pop("tokenizer"))
-    return Manifest(**plain, sources=sources, tokenizer=tokenizer, directory=directory)
+    packing = Packing(**packed) if (packed := plain.pop("packing", None)) else None
+    return Manifest(**plain, sources=sources, tokenizer=tokenizer, packing=packing, directory=directory)
 
 
 def _source(plain: dict[str, Any]) -> Source:

@@ -7,11 +7,14 @@ group can be read without the others, and every data tool opens it.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pretrain.config.errors import ConfigError
@@ -28,19 +31,25 @@ SCHEMA = pa.schema(
         ("bytes", pa.int64()),  # UTF-8 bytes of text
     ]
 )
+FIRST = "first_token"
+"""A further column where documents are packed: the token of the document with which the piece of this row begins."""
 
 
 class SidecarWriter:
-    """Streams rows into PREFIX.documents.parquet, which appears whole at the end of the `with` block or not at all."""
+    """Streams rows into PREFIX.documents.parquet, which appears whole at the end of the `with` block or not at all.
 
-    def __init__(self, prefix: Path) -> None:
+    `packed`: rows have a column FIRST too.
+    """
+
+    def __init__(self, prefix: Path, packed: bool = False) -> None:
         self._file = AtomicFile(prefix.with_name(prefix.name + SUFFIX))
-        self._writer = pq.ParquetWriter(self._file, SCHEMA, compression="zstd", use_dictionary=["source", "file"])
+        self._schema = SCHEMA.append(pa.field(FIRST, pa.int64())) if packed else SCHEMA
+        self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd", use_dictionary=["source", "file"])
         self.files: dict[str, dict[str, Any]] = {}
 
     def add(self, rows: pa.Table) -> None:
-        """Append rows with the columns of SCHEMA, in any order."""
-        self._writer.write_table(rows.select(SCHEMA.names).cast(SCHEMA), row_group_size=ROW_GROUP)
+        """Append rows with the columns of the schema, in any order."""
+        self._writer.write_table(rows.select(self._schema.names).cast(self._schema), row_group_size=ROW_GROUP)
 
     def __enter__(self) -> Self:
         return self
@@ -63,13 +72,7 @@ def read_origin(prefix: str | Path, document: int) -> dict[str, Any]:
 
     Raises ConfigError when the sidecar is missing or damaged, IndexError when there is no such document.
     """
-    path = Path(f"{prefix}{SUFFIX}")
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        fix = "restore the file, or run `pretrain corpus prepare` again"
-        raise ConfigError.of("sidecar", str(path), f"cannot be read ({error})", fix) from None
-    with file:
+    with _opened(prefix) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if 0 <= document < rows:
@@ -77,3 +80,28 @@ def read_origin(prefix: str | Path, document: int) -> dict[str, Any]:
                 return row
             document -= rows
     raise IndexError(document)
+
+
+def find_rows(prefix: str | Path, wanted: str) -> Iterator[int]:
+    """The documents of a shard whose id is `wanted`, or their FILE:RECORD; reads three columns of the whole sidecar.
+
+    Raises ConfigError when the sidecar is missing or damaged.
+    """
+    name, _, record = wanted.rpartition(":")
+    first = 0
+    with _opened(prefix) as file:
+        for batch in file.iter_batches(ROW_GROUP, columns=["id", "file", "record"]):
+            found = pc.equal(batch["id"], wanted).fill_null(False)
+            if record.isdecimal() and int(record) < 2**63:
+                found = pc.or_(found, pc.and_(pc.equal(batch["file"], name), pc.equal(batch["record"], int(record))))
+            yield from (first + int(row) for row in np.flatnonzero(found.to_numpy(zero_copy_only=False)))
+            first += len(batch)
+
+
+def _opened(prefix: str | Path) -> pq.ParquetFile:
+    path = Path(f"{prefix}{SUFFIX}")
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        fix = "restore the file, or run `pretrain corpus prepare` again"
+        raise ConfigError.of("sidecar", str(path), f"cannot be read ({error})", fix) from None

@@ -56,8 +56,10 @@ class Session:
         return self.plan.batch(step)[1] // (self.run.batch.micro_batch_size * self.mesh.layout.data)
 
     def targets(self, step: int) -> int | None:
-        """Target tokens of the global batch of `step`; None where masked documents make them be counted."""
-        return None if self.run.data.document_mask else self.plan.batch(step)[1] * self.plan.sequence_length
+        """Target tokens of the global batch of `step`; None where masked documents or padding make them be counted."""
+        if self.run.data.document_mask or self.corpus.manifest.packing:
+            return None
+        return self.plan.batch(step)[1] * self.plan.sequence_length
 
 
 def open_session(run: Run, manifest: Manifest, world: World) -> Session:

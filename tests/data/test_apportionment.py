@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretrain.data.apportionment import assign, counts, whole_weights
+from pretrain.data.apportionment import assign, counts, sample_number, whole_weights
 
 MIXTURES = st.lists(st.integers(0, 1000), min_size=1, max_size=7).filter(any)
 
@@ -32,6 +32,19 @@ def test_far_out_it_is_still_exact(weights: list[int], samples: int) -> None:
     assert before[0] == taken[source[0]]
     for weight, take in zip(weights, taken, strict=True):
         assert abs(take - samples * weight / sum(weights)) <= max(1, len(weights) - 1)
+
+
+@given(MIXTURES, st.integers(0, 10**12))
+@settings(max_examples=60, deadline=None)
+def test_the_inverse(weights: list[int], first: int) -> None:
+    source, before = assign(np.arange(first, first + 50), weights)
+    found = [sample_number(*place, weights) for place in zip(source.tolist(), before.tolist(), strict=True)]
+    assert found == list(range(first, first + 50))
+
+
+def test_no_sample_of_a_source_without_weight() -> None:
+    with pytest.raises(ValueError, match="source 1 has weight 0"):
+        sample_number(1, 0, (3, 0))
 
 
 def test_literal_order_of_gpt3s_mixture() -> None:

@@ -3,13 +3,19 @@
 import numpy as np
 import pytest
 
-from pretrain.data.permutation import permute
+from pretrain.data.permutation import permute, restore
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 16, 17, 18, 31, 32, 33, 100, 1000, 4097, 70_001])
 def test_every_index_comes_once(size: int) -> None:
     image = permute(np.arange(size), size, b"key")
     assert np.array_equal(np.sort(image), np.arange(size))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 17, 18, 31, 32, 33, 100, 4097, 70_001, 10**12])
+def test_the_inverse(size: int) -> None:
+    index = np.arange(min(size, 5000)) + max(0, size - 5000)
+    assert np.array_equal(restore(permute(index, size, b"key"), size, b"key"), index)
 
 
 def test_literal_values() -> None:
@@ -46,5 +52,6 @@ def test_neighbours_are_unrelated() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 10])
 def test_outside_is_refused(wrong: int) -> None:
-    with pytest.raises(ValueError, match="must be in"):
-        permute(np.array([wrong]), 10, b"k")
+    for way in (permute, restore):
+        with pytest.raises(ValueError, match="must be in"):
+            way(np.array([wrong]), 10, b"k")

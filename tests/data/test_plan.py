@@ -70,6 +70,25 @@ def test_weight_stages_and_skips() -> None:
     assert index == [0, 1, 2, *range(5, 20), *range(25, 29)]
 
 
+def test_from_the_order_back_to_the_step() -> None:
+    """The inverse of order_index and batch, over a ramp with skipped windows."""
+    plan = DataPlan(
+        1,
+        8,
+        ("a",),
+        (Phase(0, 0, 2), Phase(3, 6, 4), Phase(5, 14, 8)),
+        (Stage(0, (1,)),),
+        (Window(0, 2), Window(5, 3), Window(9, 1)),
+    )
+    served = np.arange(40)
+    index = plan.order_index(served)
+    assert [plan.served_before(one) for one in index.tolist()] == served.tolist()
+    assert [one for one in range(12) if plan.served_before(one) is None] == [0, 1, 5, 6, 7, 9]
+    for step in range(8):
+        first, size = plan.batch(step)
+        assert {plan.step_of(one) for one in range(first, first + size)} == {step}
+
+
 def test_plans_may_differ_in_what_was_not_served_yet() -> None:
     plan = plan_of()
     later = plan_of(

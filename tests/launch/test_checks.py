@@ -81,6 +81,11 @@ def test_corpus(tmp_path: Path) -> None:
     assert "must be an existing file" in refused(tmp_path / "missing.json", tmp_path, "corpus")
 
 
+def test_a_mixture_that_the_corpus_does_not_have(corpus: Path, tmp_path: Path) -> None:
+    problem = refused(corpus, tmp_path, "corpus", data={"mixture": {"wikki": 1}})
+    assert problem.startswith("data.mixture.wikki = 1") and "did you mean 'wiki'?" in problem
+
+
 def test_directory(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file in the way")
     found = results(corpus, tmp_path)["run directory"]
