@@ -12,7 +12,7 @@ from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import Layout
 from pretrain.data.plan import DataPlan
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class TrainState:
     model_fingerprint: str
     layout: dict[str, Any]
     """Grid of processes, schedule, ZeRO stage and number format that the engine's files are written for."""
+    served: dict[str, int] = field(default_factory=dict)
+    """By source, tokens predicted; for a person: they follow from plan and samples."""
     spikes: dict[str, Any] = field(default_factory=dict)
     """What judging the next step depends on (resilience.spikes.History), and how many updates were left out."""
     format_version: int = FORMAT_VERSION
@@ -59,7 +61,9 @@ def read_state(checkpoint: Path) -> TrainState:
         fix = "give a directory such as runs/x/checkpoints/step-00000100"
         raise ConfigError.of("checkpoint", str(checkpoint), f"must be a checkpoint ({error})", fix) from None
     if plain.get("format_version") == 2:  # from before spikes were judged
-        plain |= {"spikes": {}, "format_version": FORMAT_VERSION}
+        plain |= {"spikes": {}, "format_version": 3}
+    if plain.get("format_version") == 3:  # from before sources were counted
+        plain |= {"served": {}, "format_version": FORMAT_VERSION}
     if plain.get("format_version") != FORMAT_VERSION or set(plain) != {field.name for field in fields(TrainState)}:
         rule = f"has format {plain.get('format_version')}, this version reads {FORMAT_VERSION}"
         raise ConfigError.of("checkpoint", str(checkpoint), rule, "use the version of pretrain that wrote it")

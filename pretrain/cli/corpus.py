@@ -1,4 +1,4 @@
-"""`pretrain corpus prepare | show | verify`."""
+"""`pretrain corpus prepare | adopt | show | verify`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,26 @@ def prepare(
     from pretrain.corpus.progress import Reporter
 
     prepare_corpus(Corpus.parse(load_yaml(find(recipe, "data"), overrides or [])), Reporter())
+
+
+@app.command()
+def adopt(
+    directory: Annotated[Path, typer.Argument(help="Where manifest.json and the tokenizer go, such as corpora/mine.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="NAME=PREFIX...", help="A .bin/.idx pair, or a folder of them.")
+    ],
+    tokenizer: Annotated[str, typer.Option(help="Directory of the tokenizer that made the files.")],
+    validation: Annotated[list[str] | None, typer.Option(help="NAME=PREFIX of held-out files.")] = None,
+    weight: Annotated[list[str] | None, typer.Option(help="NAME=SHARE. Default: by number of tokens.")] = None,
+) -> None:
+    """Write a manifest for Megatron-LM's files; they are read once and stay where they are."""
+    from pretrain.corpus.adopt import adopt as adopt_files
+    from pretrain.corpus.adopt import parse_prefixes, parse_weights
+    from pretrain.corpus.progress import Reporter
+
+    prefixes = parse_prefixes(sources, validation or [])
+    manifest = adopt_files(directory, tokenizer, prefixes, parse_weights(weight or [], prefixes), Reporter())
+    print(f"wrote {manifest}")
 
 
 @app.command()

@@ -90,6 +90,9 @@ class Data(Section):
     """Later mixtures, in order."""
     skip: tuple[SkippedWindow, ...] = ()
     """Windows of the order that are left out."""
+    max_epochs: float | None = Field(None, gt=0)
+    """Refuse a run that goes through any source more often. Up to 4 times is about as good as new text (Muennighoff
+    et al. 2023); None: only warned of."""
     document_mask: bool = False
     """Keep attention and positions inside each document; its first token is then predicted by nothing."""
     prefetch: int = Field(4, ge=0)

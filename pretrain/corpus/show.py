@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pretrain.config.units import short
 from pretrain.shards.manifest import Manifest
+from pretrain.shards.repetition import repeated
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ def print_manifest(manifest: Manifest, run_tokens: int | None = None, console: C
     if manifest.packing:
         console.print(_packing(manifest), soft_wrap=True)
     console.print(_sources(summarize(manifest, run_tokens), run_tokens))
-    console.print(_stages(manifest))
+    for warning in repeated({one.name: one.epochs or 0.0 for one in summarize(manifest, run_tokens)}):
+        console.print(warning, soft_wrap=True)
+    if any(source.stages for source in manifest.sources.values()):
+        console.print(_stages(manifest))
 
 
 def _packing(manifest: Manifest) -> str:

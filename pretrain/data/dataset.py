@@ -46,10 +46,12 @@ class Corpus:
     def plan(self, run: Run) -> DataPlan:
         """The run's data plan over this corpus. Raises ConfigError for unknown or empty sources in a mixture."""
         default = {name: Decimal(source.weight) for name, source in self.manifest.sources.items()}
-        problems = list(self._mixture_problems(run, default))
-        if problems:
+        if problems := list(self._mixture_problems(run, default)):
             raise ConfigError(problems)
-        return make_plan(run, self.sources, default)
+        plan = make_plan(run, self.sources, default)
+        if problems := list(self._epoch_problems(run, plan)):
+            raise ConfigError(problems)
+        return plan
 
     def order(self, plan: DataPlan) -> Order:
         """The order of training samples that the plan gives."""
@@ -62,6 +64,16 @@ class Corpus:
             TokenStream(source.splits[split], manifest.directory, manifest.dtype, length, self._files, stride)
             for source in manifest.sources.values()
         ]
+
+    def _epoch_problems(self, run: Run, plan: DataPlan) -> Iterator[Problem]:
+        most = run.data.max_epochs
+        if most is None:
+            return
+        epochs = self.order(plan).epochs(plan.batch(plan.steps(run.train.tokens))[0])
+        for name, epoch in zip(self.sources, epochs, strict=True):
+            if epoch > most:
+                rule = f"{name} would be gone through {epoch:.3g} times"
+                yield Problem("data.max_epochs", most, rule, "lower its weight or train.tokens, or allow it")
 
     def _mixture_problems(self, run: Run, default: dict[str, Decimal]) -> Iterator[Problem]:
         stages = {f"data.stages.{n}.mixture": stage.mixture for n, stage in enumerate(run.data.stages)}

@@ -58,9 +58,19 @@ class Order:
         within = counts(samples - self.plan.stages[stage].first_sample, self.plan.stages[stage].weights)
         return [before + now for before, now in zip(self._before_stage[stage], within, strict=True)]
 
+    def served(self, samples: int) -> list[int]:
+        """How many of the first `samples` served each source gives; what skipped windows leave out is not served."""
+        end = int(self.plan.order_index(np.array([samples - 1]))[0]) + 1 if samples else 0
+        given = np.array(self.drawn(end))
+        for window in self.plan.skipped:
+            if window.first_sample < end:
+                given -= self.drawn(window.first_sample + window.samples)
+                given += self.drawn(window.first_sample)
+        return [int(number) for number in given]
+
     def epochs(self, samples: int) -> list[float]:
-        """How often each source has been gone through after the first `samples` of the order."""
-        return [count / size if size else 0.0 for count, size in zip(self.drawn(samples), self.sizes, strict=True)]
+        """How often each source has been gone through after the first `samples` served."""
+        return [count / size if size else 0.0 for count, size in zip(self.served(samples), self.sizes, strict=True)]
 
     def indices(self, source: int, position: int, samples: int) -> list[int]:
         """Where among the first `samples` of the order a sample of a source stands, once an epoch; ascending."""

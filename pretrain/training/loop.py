@@ -128,6 +128,10 @@ def advance(session: Session, state: TrainState, history: History) -> TrainState
         step=state.step + 1,
         samples=samples,
         tokens=samples * plan.sequence_length,
+        served={
+            name: number * plan.sequence_length
+            for name, number in zip(plan.sources, session.order.served(samples), strict=True)
+        },
         order_hash=extend_hash(state.order_hash, session.order.step(state.step)),
         spikes=history.plain(),
     )

@@ -66,6 +66,7 @@ def train_row(
     return {
         "step": state.step,
         "tokens": state.tokens,
+        **{f"tokens/{name}": count for name, count in state.served.items() if count},
         "first_sample": session.plan.order_index(np.array([first])).item(),
         "loss": losses.mean,
         **{f"loss/{name}": loss for name, loss in losses.per_source(names).items()},

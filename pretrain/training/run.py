@@ -25,6 +25,7 @@ from pretrain.resilience.attempts import read_attempts
 from pretrain.resilience.signals import StopFlag
 from pretrain.resilience.stop import clear_stop, read_stop
 from pretrain.shards.manifest import Manifest
+from pretrain.shards.repetition import repeated
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
 from pretrain.training.health import check_health
@@ -177,6 +178,7 @@ def _about_data(session: Session) -> Iterator[str]:
     names, corpus = session.corpus.sources, session.corpus
     epochs = session.order.epochs(session.plan.batch(session.total_steps)[0])
     yield "epochs of the whole run: " + ", ".join(f"{name} {e:.3g}" for name, e in zip(names, epochs, strict=True) if e)
+    yield from repeated(dict(zip(names, epochs, strict=True)))
     for name, stream in zip(names, corpus.validation, strict=True):
         if not stream.samples:
             needed = corpus.sequence_length + 1

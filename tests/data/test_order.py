@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pretrain.config.errors import ConfigError
+from pretrain.config.run import Run
 from pretrain.data.dataset import Corpus
 from pretrain.data.loader import Loader, micro_batches, validation_places
 from pretrain.data.order import Order, Places, extend_hash
 from pretrain.data.plan import DataPlan, Phase, Stage, Window
 from pretrain.shards.manifest import load_manifest
+from pretrain.shards.repetition import repeated
+from tests.example import small_run
 from tests.synthetic import make_corpus
 
 PLAN = DataPlan(
@@ -62,7 +66,31 @@ def test_skipped_samples_are_never_served() -> None:
 
 
 def test_epochs() -> None:
-    assert Order(PLAN, SIZES).epochs(85) == [60 / 50, 22 / 5, 3 / 40]
+    plain = DataPlan(**{**PLAN.__dict__, "skipped": ()})
+    assert Order(plain, SIZES).epochs(85) == [60 / 50, 22 / 5, 3 / 40]
+
+
+def test_what_each_source_has_served_is_counted_in_closed_form() -> None:
+    order = Order(PLAN, SIZES)
+    places = order.places(np.arange(400))
+    for samples in (0, 1, 29, 30, 31, 94, 95, 300, 400):
+        assert order.served(samples) == np.bincount(places.source[:samples], minlength=3).tolist()
+    assert order.epochs(400) == [number / size for number, size in zip(order.served(400), SIZES, strict=True)]
+
+
+def test_more_epochs_than_allowed_are_refused(tmp_path: Path) -> None:
+    """80 samples are served, 47 or 48 of them crawl's, which has 62 (999 // 16)."""
+    manifest = load_manifest(make_corpus(tmp_path, train_tokens=1_000))
+    corpus = Corpus(manifest, 16)
+    run = Run.parse(small_run(tmp_path / "manifest.json", tmp_path / "run", data={"max_epochs": 0.75}))
+    with pytest.raises(ConfigError, match=r"crawl would be gone through 0\.7\d+ times"):
+        corpus.plan(run)
+    corpus.plan(Run.parse(small_run(tmp_path / "manifest.json", tmp_path / "run", data={"max_epochs": 0.78})))
+
+
+def test_the_warning_above_four_epochs() -> None:
+    (warning,) = repeated({"few": 4.0, "many": 4.01})
+    assert warning.startswith("many is gone through 4.01 times")
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
