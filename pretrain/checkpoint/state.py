@@ -10,7 +10,7 @@ import orjson
 
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import Layout
-from pretrain.data.plan import DataPlan
+from pretrain.data.plan import DataPlan, differences
 
 FORMAT_VERSION = 4
 
@@ -37,6 +37,8 @@ class TrainState:
     model_fingerprint: str
     layout: dict[str, Any]
     """Grid of processes, schedule, ZeRO stage and number format that the engine's files are written for."""
+    corpus: dict[str, int] = field(default_factory=dict)
+    """By source, tokens of its training split: to say what changed."""
     served: dict[str, int] = field(default_factory=dict)
     """By source, tokens predicted; for a person: they follow from plan and samples."""
     spikes: dict[str, Any] = field(default_factory=dict)
@@ -63,7 +65,7 @@ def read_state(checkpoint: Path) -> TrainState:
     if plain.get("format_version") == 2:  # from before spikes were judged
         plain |= {"spikes": {}, "format_version": 3}
     if plain.get("format_version") == 3:  # from before sources were counted
-        plain |= {"served": {}, "format_version": FORMAT_VERSION}
+        plain |= {"corpus": {}, "served": {}, "format_version": FORMAT_VERSION}
     if plain.get("format_version") != FORMAT_VERSION or set(plain) != {field.name for field in fields(TrainState)}:
         rule = f"has format {plain.get('format_version')}, this version reads {FORMAT_VERSION}"
         raise ConfigError.of("checkpoint", str(checkpoint), rule, "use the version of pretrain that wrote it")
@@ -77,20 +79,29 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
         "run_id": "was written by another run",
         "model_fingerprint": "is of another model",
         "tokenizer_fingerprint": "was trained with another tokenizer",
-        "manifest_fingerprint": "was trained on another corpus",
+        "manifest_fingerprint": f"was trained on another corpus, then and now: {_corpora(saved.corpus, now.corpus)}",
     }
     problems = [
         Problem(f"checkpoint {checkpoint.name} {field}", getattr(saved, field), rule, fix)
         for field, rule in rules.items()
         if getattr(saved, field) != getattr(now, field)
     ]
-    if DataPlan.from_plain(saved.plan).until(saved.step) != DataPlan.from_plain(now.plan).until(saved.step):
-        rule = (
-            f"its first {saved.step:,} steps had another data plan (batch size, ramp, mixture, seed or skipped windows)"
-        )
+    plans = [DataPlan.from_plain(state.plan).until(saved.step) for state in (saved, now)]
+    if plans[0] != plans[1]:
+        what = "; ".join(differences(*plans))
+        rule = f"its first {saved.step:,} steps had another data plan, then and now: {what}"
         problems.append(Problem(f"checkpoint {checkpoint.name} plan", saved.plan_fingerprint, rule, fix))
     if problems:
         raise ConfigError(problems)
+
+
+def _corpora(then: dict[str, int], now: dict[str, int]) -> str:
+    """How many tokens of each source there were and are."""
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if not then:
+        return "of which formats before 4 say no more"
+    said = (f"{name} {then.get(name, 'not there')} and {now.get(name, 'not there')} tokens" for name in names)
+    return "; ".join(said) or "as many tokens of each source, but not the same"
 
 
 def layout_words(layout: dict[str, Any]) -> str:

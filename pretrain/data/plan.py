@@ -6,9 +6,10 @@ Pure functions of the step; stored and hashed in every checkpoint. World size an
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,31 @@ class DataPlan:
             tuple(Stage(stage["first_sample"], tuple(stage["weights"])) for stage in plain["stages"]),
             tuple(Window(**window) for window in plain["skipped"]),
         )
+
+
+def differences(a: DataPlan, b: DataPlan) -> Iterator[str]:
+    """How two plans begin to differ, by the fields of a run that decide it, such as `train.seed: 1 and 7`."""
+    left, right = _fields(a), _fields(b)
+    for name in left:
+        for one, other in zip_longest(left[name], right[name], fillvalue="nothing more"):
+            if one != other:
+                yield f"{name}: {one} and {other}"
+                break
+
+
+def _fields(plan: DataPlan) -> dict[str, list[str]]:
+    def mixture(stage: Stage) -> str:
+        shares = (f"{name} {weight}" for name, weight in zip(plan.sources, stage.weights, strict=True) if weight)
+        return f"{', '.join(shares)} from sample {stage.first_sample}"
+
+    return {
+        "train.seed": [str(plan.seed)],
+        "data.sequence_length": [str(plan.sequence_length)],
+        "sources": list(plan.sources),
+        "batch": [f"{phase.batch_size} samples from step {phase.first_step + 1}" for phase in plan.phases],
+        "data.mixture": list(map(mixture, plan.stages)),
+        "data.skip": [f"{window.samples} samples from {window.first_sample}" for window in plan.skipped],
+    }
 
 
 def make_plan(run: Run, sources: Sequence[str], default: Mixture) -> DataPlan:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pretrain.data.dataset import Corpus
 from pretrain.data.order import Order, Places
+from pretrain.data.plan import differences
 from pretrain.served.open import Served
 
 Follow = Callable[..., Iterable[tuple[int, bool]]]
@@ -40,7 +41,8 @@ def compare(a: Served, b: Served, follow: Follow) -> Comparison:
     if first := next((step for step, differs in looked if differs), None):
         before = f"steps 1 to {first - 1:,} are the same, " if first > 1 else ""
         lines.append(f"{before}step {first:,} differs")
-        return Comparison(False, "\n".join([*lines, *_first_sample(a, b, first)]))
+        why = (f"  {words}" for words in differences(a.order.plan.until(first), b.order.plan.until(first)))
+        return Comparison(False, "\n".join([*lines, *_first_sample(a, b, first), *why]))
     lines.append(f"the same samples in all of the {steps:,} steps that both {'have done' if done else 'will do'}")
     proven, words = _hashes(a, b) if same else (True, [])
     return Comparison(proven, "\n".join([*lines, *words]))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
 import pytest
 
-from pretrain.checkpoint.state import FORMAT_VERSION, TrainState, read_state
+from pretrain.checkpoint.state import FORMAT_VERSION, TrainState, check_same, read_state
 from pretrain.config.errors import ConfigError
+from pretrain.data.plan import DataPlan, Phase, Stage
 
-STATE = TrainState("id", 5, 20, 320, "ab", {}, "p", "m", "t", "o", {"pipe": 1}, {"web": 300}, {"left_out": 2})
+PLAN = DataPlan(1, 16, ("web",), (Phase(0, 0, 4),), (Stage(0, (1,)),))
+
+STATE = TrainState(
+    "id", 5, 20, 320, "ab", {}, "p", "m", "t", "o", {"pipe": 1}, {"web": 900}, {"web": 300}, {"left_out": 2}
+)
 
 
 def written(folder: Path, version: int, *without: str) -> Path:
@@ -26,9 +31,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_formats_of_before(tmp_path: Path) -> None:
-    third = read_state(written(tmp_path, 3, "served"))
+    third = read_state(written(tmp_path, 3, "corpus", "served"))
     assert (third.served, third.spikes, third.format_version) == ({}, {"left_out": 2}, FORMAT_VERSION)
-    second = read_state(written(tmp_path, 2, "served", "spikes"))
+    second = read_state(written(tmp_path, 2, "corpus", "served", "spikes"))
     assert (second.served, second.spikes, second.step) == ({}, {}, 5)
 
 
@@ -36,6 +41,21 @@ def test_formats_of_before(tmp_path: Path) -> None:
 def test_others_are_refused(tmp_path: Path, version: int, without: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=f"has format {version}, this version reads {FORMAT_VERSION}"):
         read_state(written(tmp_path, version, *without))
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"web": 800}, "web 900 and 800 tokens"),
+        ({"books": 5}, "web 900 and not there tokens; books not there and 5 tokens"),
+        ({"web": 900}, "as many tokens of each source, but not the same"),
+    ],
+)
+def test_another_corpus_is_refused_with_what_changed(tmp_path: Path, now: dict[str, int], words: str) -> None:
+    state = replace(STATE, plan=PLAN.plain())
+    with pytest.raises(ConfigError, match=f"another corpus, then and now: {words}"):
+        check_same(state, replace(state, manifest_fingerprint="other", corpus=now), tmp_path)
+    check_same(state, state, tmp_path)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

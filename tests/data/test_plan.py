@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.data.plan import DataPlan, Phase, Stage, Window, make_plan
+from pretrain.data.plan import DataPlan, Phase, Stage, Window, differences, make_plan
 from tests.config.example import make_run
 
 SOURCES = ("web", "wiki")
@@ -101,6 +101,22 @@ def test_plans_may_differ_in_what_was_not_served_yet() -> None:
     assert later.until(11) != plan.until(11)
     assert plan_of(train={"seed": 5}).until(0) != plan.until(0)
     assert DataPlan.from_plain(json.loads(json.dumps(later.plain()))) == later
+
+
+def test_what_differs_is_said_by_the_fields_of_a_run() -> None:
+    plan = plan_of()
+    assert list(differences(plan, plan)) == []
+    for changes, words in (
+        ({"train": {"seed": 5}}, "train.seed: 1234 and 5"),
+        ({"batch": {"global_batch_size": 64}}, "batch: 32 samples from step 1 and 64 samples from step 1"),
+        ({"data": {"mixture": {"wiki": 1}}}, "data.mixture: web 3, wiki 1 from sample 0 and wiki 1 from sample 0"),
+        (
+            {"data": {"stages": [{"from_tokens": 12_800, "mixture": {"wiki": 1}}]}},
+            "data.mixture: nothing more and wiki 1 from sample 100",
+        ),
+        ({"data": {"skip": [{"first_sample": 4, "samples": 8}]}}, "data.skip: nothing more and 8 samples from 4"),
+    ):
+        assert list(differences(plan, plan_of(**changes))) == [words]
 
 
 def test_fingerprint_changes_with_anything_that_changes_a_batch() -> None:

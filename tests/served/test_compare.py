@@ -36,18 +36,23 @@ def test_equal_runs_are_proven_equal(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "first", "how"),
+    ("changes", "first", "how", "why"),
     [
-        ({"train": {"seed": 7}}, 1, "sample 1 of the step: "),
-        ({"data": {"skip": [{"first_sample": 30, "samples": 4}]}}, 8, "sample 3 of the step: "),
-        ({"batch": {"global_batch_size": 8}}, 1, "takes 4 samples in it"),
-        ({"data": {"stages": [{"from_tokens": 640, "mixture": {"books": 1}}]}}, 11, "sample 2 of the step: "),
-        ({"data": {"mixture": {"web": 1, "books": 1}}}, 1, "sample "),
+        ({"train": {"seed": 7}}, 1, "sample 1 of the step: ", "train.seed"),
+        ({"data": {"skip": [{"first_sample": 30, "samples": 4}]}}, 8, "sample 3 of the step: ", "data.skip"),
+        ({"batch": {"global_batch_size": 8}}, 1, "takes 4 samples in it", "batch"),
+        (
+            {"data": {"stages": [{"from_tokens": 640, "mixture": {"books": 1}}]}},
+            11,
+            "sample 2 of the step: ",
+            "data.mixture",
+        ),
+        ({"data": {"mixture": {"web": 1, "books": 1}}}, 1, "sample ", "data.mixture"),
     ],
     ids=["seed", "skipped", "batch", "stage", "mixture"],
 )
 def test_the_first_step_that_differs(
-    make_run: MakeRun, changes: dict[str, dict[str, object]], first: int, how: str
+    make_run: MakeRun, changes: dict[str, dict[str, object]], first: int, how: str, why: str
 ) -> None:
     a, b = open_served(make_run("a")), open_served(make_run("b", **changes))
     by_hand = next(
@@ -62,6 +67,7 @@ def test_the_first_step_that_differs(
         "step 1 differs" if first == 1 else f"steps 1 to {first - 1} are the same, step {first} differs"
     )
     assert how in lines[1]
+    assert lines[-1].startswith(f"  {why}: ")
 
 
 def test_what_plans_say_alike_is_not_looked_at(make_run: MakeRun) -> None:
