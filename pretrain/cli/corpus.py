@@ -1,4 +1,4 @@
-"""`pretrain corpus prepare | adopt | show | verify`."""
+"""`pretrain corpus prepare | adopt | remove | show | verify`."""
 
 from __future__ import annotations
 
@@ -44,6 +44,39 @@ def adopt(
     prefixes = parse_prefixes(sources, validation or [])
     manifest = adopt_files(directory, tokenizer, prefixes, parse_weights(weight or [], prefixes), Reporter())
     print(f"wrote {manifest}")
+
+
+@app.command()
+def remove(
+    manifest: ManifestPath,
+    ids: Annotated[Path, typer.Option(help="A file with a document a line: its id, or FILE:RECORD.")],
+    runs: Annotated[Path, typer.Option(help="Run directories whose steps that saw them are told.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False,
+) -> None:
+    """Make a version of a corpus without some documents, and tell which runs and steps saw them.
+
+    Exits with 1, and changes nothing, when a line names no document.
+    """
+    from pretrain.corpus.progress import Reporter
+    from pretrain.corpus.remove import find_places, missing, read_names
+    from pretrain.corpus.remove import remove as remove_documents
+    from pretrain.served.find import who_saw
+    from pretrain.shards.manifest import load_manifest
+
+    path, names, reporter = _manifest(manifest), read_names(ids), Reporter()
+    places = find_places(load_manifest(path), names, reporter.follow)
+    for line in who_saw(path, names, runs):
+        print(line)
+    if unknown := missing(load_manifest(path), names, places):
+        print(f"no document {', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''} in {path}")
+        raise typer.Exit(1)
+    if dry_run:
+        return
+    removed = remove_documents(path, places, reporter.follow)
+    print(
+        f"{removed.documents:,} documents are not in {removed.manifest} any more; {removed.shards:,} shards were rewritten"
+    )
+    print(f"{removed.before} still serves what it did; with it the old shards can go when no run needs them")
 
 
 @app.command()

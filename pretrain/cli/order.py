@@ -49,11 +49,11 @@ def find(
 ) -> None:
     """The steps that see a document; exits with 1 if the corpus does not have it."""
     from pretrain.corpus.progress import Reporter
-    from pretrain.served.find import find_document, found_text
+    from pretrain.served.find import find_documents, found_text
     from pretrain.served.open import open_served
 
     served = open_served(run)
-    found = list(find_document(served, document, Reporter().follow))
+    found = list(find_documents(served, [document], Reporter().follow))
     if as_json:
         _print_json([one.plain() for one in found])
     else:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from pretrain.config.errors import ConfigError
 from pretrain.data.dataset import Corpus
 from pretrain.data.pieces import document_tokens, origin_of
-from pretrain.served.open import Served
+from pretrain.served.open import Served, open_served
 from pretrain.shards.indexed import IndexedReader
 from pretrain.shards.manifest import SPLITS
 from pretrain.shards.sidecar import find_rows
@@ -60,25 +62,44 @@ class Found:
         return asdict(self)
 
 
-def find_document(served: Served, wanted: str, follow: Follow) -> Iterator[Found]:
-    """All documents that `wanted` means: their id, FILE:RECORD, or SHARD:NUMBER.
+def find_documents(served: Served, wanted: Collection[str], follow: Follow) -> Iterator[Found]:
+    """All documents that `wanted` means: their ids, FILE:RECORD, or SHARD:NUMBER.
 
-    Reads the ids of all shards, unless a shard is named. Raises ConfigError when a shard or its sidecar cannot be read.
+    Reads the ids of all shards, unless only shards are named. Raises ConfigError when a shard or its sidecar cannot be
+    read, or has no document of that number.
     """
     every = list(_shards(served.corpus))
-    named = [shard for shard in every if _number(wanted, shard.path) is not None]
-    looked = iter(named) if named else follow("shards", every, len(every), lambda shard: shard.path)
+    numbers = _numbers(wanted, every)
+    by_name = [name for name in wanted if name.rpartition(":")[0] not in numbers]
+    looked = follow("shards", every, len(every), lambda shard: shard.path) if by_name else every
     for shard in looked:
-        prefix = served.corpus.manifest.directory / shard.path
-        reader, number = IndexedReader(prefix), _number(wanted, shard.path)
-        if number is not None and number >= reader.documents:
+        prefix, known = served.corpus.manifest.directory / shard.path, numbers.get(shard.path, set())
+        if not known and not by_name:
+            continue
+        reader = IndexedReader(prefix)
+        if known and (last := max(known)) >= reader.documents:
             rule, fix = f"{shard.path} has {reader.documents:,} documents", f"the last is {reader.documents - 1}"
-            raise ConfigError.of("document", wanted, rule, fix)
-        for document in find_rows(prefix, wanted) if number is None else [number]:
+            raise ConfigError.of("document", f"{shard.path}:{last}", rule, fix)
+        for document in sorted(known.union(find_rows(prefix, by_name) if by_name else ())):
             tokens = document_tokens(reader, document)
             seen = _sightings(served, shard, tokens) if shard.split == "train" else ()
             origin = origin_of(served.corpus, shard.path, document)
             yield Found(shard, document, len(tokens), origin, tuple(seen))
+
+
+def who_saw(manifest: Path, wanted: Collection[str], runs: Path) -> Iterator[str]:
+    """For each run directory below `runs` that trains on `manifest`: how many steps saw them, then each document."""
+    for directory in sorted(path.parent for path in runs.glob("*/run.yaml")):
+        with suppress(ConfigError):  # of another version, or of a corpus that is gone
+            served = open_served(str(directory))
+            if Path(served.run.data.manifest).resolve() != manifest.resolve():
+                continue
+            found = list(find_documents(served, wanted, lambda _what, shards, *_: shards))
+            steps = {
+                one.step for document in found for one in document.sightings if one.step and one.step <= served.steps
+            }
+            yield f"{directory}: {len(steps):,} of {served.steps:,} steps saw {'any' if steps else 'none'} of them"
+            yield from (found_text(served, document) for document in found if document.sightings)
 
 
 def found_text(served: Served, found: Found) -> str:
@@ -126,6 +147,11 @@ def _sightings(served: Served, shard: Shard, tokens: range) -> list[Sighting]:
     return sorted(seen, key=lambda one: one.index)
 
 
-def _number(wanted: str, shard: str) -> int | None:
-    name, _, number = wanted.rpartition(":")
-    return int(number) if name == shard and number.isdecimal() else None
+def _numbers(wanted: Collection[str], every: Sequence[Shard]) -> dict[str, set[int]]:
+    """Documents that are named by shard and number."""
+    paths, numbers = {shard.path for shard in every}, dict[str, set[int]]()
+    for name in wanted:
+        path, _, number = name.rpartition(":")
+        if path in paths and number.isdecimal():
+            numbers.setdefault(path, set()).add(int(number))
+    return numbers

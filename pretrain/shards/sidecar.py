@@ -7,7 +7,7 @@ group can be read without the others, and every data tool opens it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -82,18 +82,22 @@ def read_origin(prefix: str | Path, document: int) -> dict[str, Any]:
     raise IndexError(document)
 
 
-def find_rows(prefix: str | Path, wanted: str) -> Iterator[int]:
-    """The documents of a shard whose id is `wanted`, or their FILE:RECORD; reads three columns of the whole sidecar.
+def read_table(prefix: str | Path) -> pa.Table:
+    """All rows of a shard's sidecar. Raises ConfigError when it is missing or damaged."""
+    with _opened(prefix) as file:
+        return file.read()
+
+
+def find_rows(prefix: str | Path, wanted: Collection[str]) -> Iterator[int]:
+    """The documents of a shard whose id, or FILE:RECORD, is in `wanted`; reads three columns of the whole sidecar.
 
     Raises ConfigError when the sidecar is missing or damaged.
     """
-    name, _, record = wanted.rpartition(":")
-    first = 0
+    names, first = pa.array(list(wanted), pa.string()), 0
     with _opened(prefix) as file:
         for batch in file.iter_batches(ROW_GROUP, columns=["id", "file", "record"]):
-            found = pc.equal(batch["id"], wanted).fill_null(False)
-            if record.isdecimal() and int(record) < 2**63:
-                found = pc.or_(found, pc.and_(pc.equal(batch["file"], name), pc.equal(batch["record"], int(record))))
+            places = pc.binary_join_element_wise(batch["file"], batch["record"].cast(pa.string()), ":")
+            found = pc.or_(pc.is_in(batch["id"], names), pc.is_in(places, names))
             yield from (first + int(row) for row in np.flatnonzero(found.to_numpy(zero_copy_only=False)))
             first += len(batch)
 

@@ -9,7 +9,7 @@ import pytest
 
 from pretrain.config.errors import ConfigError
 from pretrain.resilience.skipped import Skipped, add_skipped
-from pretrain.served.find import Found, find_document, found_text
+from pretrain.served.find import Found, find_documents, found_text
 from pretrain.served.open import Served, open_served
 from pretrain.served.samples import read_samples, served_in
 from tests.served.conftest import MakeRun
@@ -21,7 +21,7 @@ def follow(_what: str, items: Iterable[object], *_: object) -> Iterable[object]:
 
 
 def find(served: Served, wanted: str) -> list[Found]:
-    return list(find_document(served, wanted, follow))  # type: ignore[arg-type]
+    return list(find_documents(served, [wanted], follow))  # type: ignore[arg-type]
 
 
 def seen_by_reading(served: Served, tokenizer: Path) -> dict[str, list[tuple[int, int, int]]]:
