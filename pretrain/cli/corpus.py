@@ -73,9 +73,7 @@ def remove(
     if dry_run:
         return
     removed = remove_documents(path, places, reporter.follow)
-    print(
-        f"{removed.documents:,} documents are not in {removed.manifest} any more; {removed.shards:,} shards were rewritten"
-    )
+    print(f"{removed.documents:,} documents are not in {removed.manifest} any more, {removed.shards:,} shards are new")
     print(f"{removed.before} still serves what it did; with it the old shards can go when no run needs them")
 
 
