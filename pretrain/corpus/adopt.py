@@ -182,7 +182,7 @@ def _manifest(
         raise ConfigError.of("sources", str(directory), rule, "adopt each type into a corpus of its own")
     sources = {}
     for name, splits in prefixes.items():
-        made = {split: _split([looked[str(prefix)].shard for prefix in splits.get(split, [])]) for split in SPLITS}
+        made = {split: Split.of([looked[str(prefix)].shard for prefix in splits.get(split, [])]) for split in SPLITS}
         sources[name] = Source(str(weights.get(name, made["train"].tokens)), (), made)
     record = TokenizerRecord("tokenizer", tokenizer.fingerprint, tokenizer.vocab_size, tokenizer.end_of_text)
     return Manifest(
@@ -198,8 +198,3 @@ def _manifest(
 
 def _words(splits: dict[str, list[Path]]) -> dict[str, list[str]]:
     return {split: [str(prefix) for prefix in paths] for split, paths in splits.items()}
-
-
-def _split(shards: Sequence[Shard]) -> Split:
-    documents, tokens = sum(shard.documents for shard in shards), sum(shard.tokens for shard in shards)
-    return Split(documents, tokens, sum(shard.text_bytes for shard in shards), tuple(shards))

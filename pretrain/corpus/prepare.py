@@ -193,8 +193,7 @@ def _manifest(
 ) -> Manifest:
     def split(source: str, name: str) -> Split:
         own = tuple(shard for task, shard in shards if (task.source, task.code) == (source, CODES[name]))
-        counts = ("documents", "tokens", "text_bytes", "cut_documents", "padding_tokens")
-        return Split(**{count: sum(getattr(shard, count) for shard in own) for count in counts}, shards=own)
+        return Split.of(own)
 
     sources: dict[str, Source] = {}
     for source in selected:

@@ -187,7 +187,7 @@ def _lost(manifest: Manifest, rows: pa.Table) -> Lost:
 def _source(source: Source, made: dict[str, Shard]) -> Source:
     """With the new shards, new sums, and a stage that says how many documents were taken out."""
     splits = {
-        split: _split([made.get(shard.path, shard) for shard in old.shards]) for split, old in source.splits.items()
+        split: Split.of([made.get(shard.path, shard) for shard in old.shards]) for split, old in source.splits.items()
     }
     before, after = (
         (sum(split.documents for split in one.values()), sum(split.text_bytes for split in one.values()))
@@ -197,8 +197,3 @@ def _source(source: Source, made: dict[str, Shard]) -> Source:
         return source
     stage = Stage("remove", {}, before[0], after[0], before[1], after[1])
     return Source(source.weight, (*source.stages, stage), splits)
-
-
-def _split(shards: Sequence[Shard]) -> Split:
-    counts = ("documents", "tokens", "text_bytes", "cut_documents", "padding_tokens")
-    return Split(**{count: sum(getattr(shard, count) for shard in shards) for count in counts}, shards=tuple(shards))

@@ -7,6 +7,7 @@ walk on along their cycle until they are inside (Black & Rogaway 2002), at most 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,32 +26,28 @@ def permute(index: Indices, size: int, key: bytes) -> Indices:
 
     Raises ValueError when an index is outside.
     """
-    if index.size and (index.min() < 0 or index.max() >= size):
-        raise ValueError(f"indices must be in [0, {size})")
-    if size < SMALLEST:
-        return _shuffled(size, key)[index]
-    words = _words(key)
-    bits = (size - 1).bit_length()
-    value = _feistel(index.astype(np.uint64), bits, words)
-    outside = np.flatnonzero(value >= size)
-    while outside.size:
-        value[outside] = _feistel(value[outside], bits, words)
-        outside = outside[value[outside] >= size]
-    return value.astype(np.int64)
+    _inside(index, size)
+    return _shuffled(size, key)[index] if size < SMALLEST else _walk(index, size, key, _feistel)
 
 
 def restore(image: Indices, size: int, key: bytes) -> Indices:
     """What `permute` sent to each of `image` [n]: its inverse. Raises ValueError when one is outside."""
-    if image.size and (image.min() < 0 or image.max() >= size):
+    _inside(image, size)
+    return np.argsort(_shuffled(size, key))[image] if size < SMALLEST else _walk(image, size, key, _feistel_back)
+
+
+def _inside(index: Indices, size: int) -> None:
+    if index.size and (index.min() < 0 or index.max() >= size):
         raise ValueError(f"indices must be in [0, {size})")
-    if size < SMALLEST:
-        return np.argsort(_shuffled(size, key))[image]
-    words = _words(key)
-    bits = (size - 1).bit_length()
-    value = _feistel_back(image.astype(np.uint64), bits, words)
+
+
+def _walk(index: Indices, size: int, key: bytes, network: Callable[[Words, int, Words], Words]) -> Indices:
+    """Through the network, and again where that led outside."""
+    words, bits = _words(key), (size - 1).bit_length()
+    value = network(index.astype(np.uint64), bits, words)
     outside = np.flatnonzero(value >= size)
     while outside.size:
-        value[outside] = _feistel_back(value[outside], bits, words)
+        value[outside] = network(value[outside], bits, words)
         outside = outside[value[outside] >= size]
     return value.astype(np.int64)
 

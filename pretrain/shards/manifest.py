@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -53,6 +54,12 @@ class Split:
     shards: tuple[Shard, ...]
     cut_documents: int = 0
     padding_tokens: int = 0
+
+    @classmethod
+    def of(cls, shards: Sequence[Shard]) -> Self:
+        """The sums of its shards."""
+        counts = ("documents", "tokens", "text_bytes", "cut_documents", "padding_tokens")
+        return cls(**{count: sum(getattr(shard, count) for shard in shards) for count in counts}, shards=tuple(shards))
 
 
 @dataclass(frozen=True, slots=True)
