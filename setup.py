@@ -25,6 +25,8 @@ REQUIRES = [
     "orjson>=3.10",
     "zstandard>=0.22",
     "pyarrow>=15",
+    # text
+    "ftfy>=6.1",
     # seeing
     "wandb>=0.31",
     "tensorboard>=2.16",

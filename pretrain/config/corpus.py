@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
+from pretrain.config.clean import Cleaning
 from pretrain.config.run import Weight
 from pretrain.config.section import Section
 from pretrain.config.units import Bytes, Count, Tokens
@@ -114,8 +115,10 @@ class CorpusSource(Section):
     """Which installed prose."""
     packages: tuple[str, ...] = ("numpy", "torch", "transformers")
     """Import names whose docstrings are read, in this order; missing ones are refused."""
+    clean: Cleaning = Cleaning()
+    """Rules that documents must pass, and that leave less of them."""
     minimum_bytes: Bytes = Field(1, ge=1)
-    """Shorter documents are dropped."""
+    """Documents of which less is left are dropped."""
     maximum_documents: Count | None = Field(None, ge=1)
     """Read no more than this many valid documents."""
     maximum_bytes: Bytes | None = Field(None, ge=1)
@@ -195,4 +198,6 @@ class Corpus(Section):
         plain = {key: value for key, value in self.plain().items() if key not in without}
         for source in plain["sources"].values():
             del source["weight"]
+            if source["clean"] == Cleaning().plain():
+                del source["clean"]
         return plain

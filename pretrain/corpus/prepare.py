@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
@@ -18,11 +21,12 @@ from pretrain.corpus.encode import ShardTask
 from pretrain.corpus.plan import CODES, plan_shards
 from pretrain.corpus.pool import Pool, default_workers
 from pretrain.corpus.progress import Reporter
-from pretrain.corpus.read import ReadTask, UnitResult
+from pretrain.corpus.read import SHOWN, ReadTask, UnitResult
 from pretrain.corpus.select import HASHES, Selected, select, within_limits
 from pretrain.corpus.sources import find_units
 from pretrain.corpus.spill import TRAIN
 from pretrain.corpus.workspace import Workspace, locked
+from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import token_dtype
 from pretrain.shards.manifest import SPLITS, Manifest, Packing, Shard, Source, Split, TokenizerRecord, load_manifest
 from tokenizer import Tokenizer, load_tokenizer, train_tokenizer
@@ -122,8 +126,22 @@ def _make(
     tokenizer.save(workspace.new_tokenizer)
     tasks = list(plan_shards(recipe, selected, workspace, tokenizer))
     shards = _encode(tasks, pool, reporter)
+    _write_dropped(workspace, results)
     workspace.finish(_manifest(recipe, workspace, selected, tokenizer, list(zip(tasks, shards, strict=True))))
     reporter.say(f"wrote {workspace.manifest}")
+
+
+def _write_dropped(workspace: Workspace, results: dict[str, list[UnitResult]]) -> None:
+    """dropped.jsonl: the first documents that each rule dropped of each source."""
+    shown = Counter[tuple[str, str]]()
+    lines = []
+    for name, units in results.items():
+        for row in (row for unit in units for row in unit.dropped):
+            shown[name, row["rule"]] += 1
+            if shown[name, row["rule"]] <= SHOWN:
+                lines.append(orjson.dumps({"source": name, **row}) + b"\n")
+    if lines:
+        write_atomically(workspace.directory / "dropped.jsonl", b"".join(lines))
 
 
 def _read(

@@ -1,18 +1,27 @@
-"""Stage 1, a task a unit: read records, leave out broken and short ones, write the rest as runs."""
+"""Stage 1, a task a unit: read records, clean them, leave out broken and short ones, write the rest as runs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from pretrain.config.corpus import CorpusSource
 from pretrain.config.errors import ConfigError
-from pretrain.corpus.document import Broken, Record, Unit
+from pretrain.corpus.clean import Dropped, Rule, rules
+from pretrain.corpus.document import Broken, Document, Record, Unit
 from pretrain.corpus.sources import read_unit
 from pretrain.corpus.spill import RunWriter
 from pretrain.shards.files import write_atomically
+
+SHOWN = 20
+"""Dropped documents of each rule that are kept to look at."""
+SHOWN_CHARACTERS = 500
+"""Of their text."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,10 @@ class UnitResult:
     short_bytes: int = 0
     documents: int = 0
     bytes: int = 0
+    cleaned: dict[str, list[int]] = field(default_factory=dict)
+    """Rule -> documents and bytes that came to it, documents and bytes that it left."""
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    """SHOWN documents of each rule that it dropped, to look at."""
 
 
 def done(task: ReadTask) -> UnitResult | None:
@@ -50,10 +63,11 @@ def done(task: ReadTask) -> UnitResult | None:
 
 def run(task: ReadTask) -> UnitResult:
     """Read a unit. Raises ConfigError for a broken record when the source refuses them."""
-    result = UnitResult(task.unit.index, [])
+    cleaning = rules(task.source.clean)
+    result = UnitResult(task.unit.index, [], cleaned={name: [0, 0, 0, 0] for name in cleaning})
     writer = RunWriter(Path(task.directory), task.sort)
     for record in read_unit(task.source, task.unit):
-        _take(task, record, result, writer)
+        _take(task, record, result, writer, cleaning)
         if _full(task.source, result):
             break
     writer.flush()
@@ -62,7 +76,7 @@ def run(task: ReadTask) -> UnitResult:
     return result
 
 
-def _take(task: ReadTask, record: Record, result: UnitResult, writer: RunWriter) -> None:
+def _take(task: ReadTask, record: Record, result: UnitResult, writer: RunWriter, cleaning: Mapping[str, Rule]) -> None:
     if isinstance(record, Broken):
         _count_broken(task, record, result)
         return
@@ -72,6 +86,11 @@ def _take(task: ReadTask, record: Record, result: UnitResult, writer: RunWriter)
         broken = Broken(record.file, record.record, "holds a lone surrogate, which is not Unicode text", 0)
         _count_broken(task, broken, result)
         return
+    if cleaning:
+        cleaned = _clean(record, len(encoded), result, cleaning)
+        if cleaned is None:
+            return
+        record, encoded = cleaned, cleaned.text.encode()
     if len(encoded) < task.source.minimum_bytes:
         result.short += 1
         result.short_bytes += len(encoded)
@@ -79,6 +98,24 @@ def _take(task: ReadTask, record: Record, result: UnitResult, writer: RunWriter)
     result.documents += 1
     result.bytes += len(encoded)
     writer.add(record, encoded)
+
+
+def _clean(document: Document, size: int, result: UnitResult, cleaning: Mapping[str, Rule]) -> Document | None:
+    """What the rules leave of a document of `size` bytes; None when one drops it."""
+    text = document.text
+    for name, rule in cleaning.items():
+        counts, left = result.cleaned[name], rule(text)
+        counts[0], counts[1] = counts[0] + 1, counts[1] + size
+        if isinstance(left, Dropped):
+            if Counter(row["rule"] for row in result.dropped)[name] < SHOWN:
+                start = text[:SHOWN_CHARACTERS]
+                told = {"rule": name, "reason": left.reason, "file": document.file, "record": document.record}
+                result.dropped.append({**told, "id": document.id, "bytes": size, "text": start})
+            return None
+        if left is not text:
+            text, size = left, len(left.encode())
+        counts[2], counts[3] = counts[2] + 1, counts[3] + size
+    return replace(document, text=text)
 
 
 def _count_broken(task: ReadTask, broken: Broken, result: UnitResult) -> None:

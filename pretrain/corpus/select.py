@@ -102,11 +102,21 @@ def _read_stages(source: CorpusSource, units: list[UnitResult]) -> list[Stage]:
         return sum(getattr(unit, name) for unit in units)
 
     kept, kept_bytes = total("documents"), total("bytes")
-    whole, whole_bytes = kept + total("short"), kept_bytes + total("short_bytes")
+    left, left_bytes = kept + total("short"), kept_bytes + total("short_bytes")
+    cleaned = list(_clean_stages(source, units))
+    whole, whole_bytes = (cleaned[0].documents_in, cleaned[0].bytes_in) if cleaned else (left, left_bytes)
     parameters = {"kind": source.kind, "on_error": source.on_error}
     read = Stage("read", parameters, whole + total("broken"), whole, whole_bytes + total("broken_bytes"), whole_bytes)
-    length = Stage("length", {"minimum_bytes": source.minimum_bytes}, whole, kept, whole_bytes, kept_bytes)
-    return [read, length]
+    length = Stage("length", {"minimum_bytes": source.minimum_bytes}, left, kept, left_bytes, kept_bytes)
+    return [read, *cleaned, length]
+
+
+def _clean_stages(source: CorpusSource, units: list[UnitResult]) -> Iterator[Stage]:
+    plain = source.clean.plain()
+    for name in units[0].cleaned if units else ():
+        documents, size, documents_out, size_out = (sum(unit.cleaned[name][i] for unit in units) for i in range(4))
+        parameters = plain[name] if isinstance(plain[name], dict) else {}
+        yield Stage(name, parameters, documents, documents_out, size, size_out)
 
 
 def _drop_duplicates(sources: list[Selected]) -> None:

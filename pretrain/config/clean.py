@@ -1,0 +1,82 @@
+"""The schema of cleaning: which rules documents of a source must pass. Rules apply in the order of the fields."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pretrain.config.section import Section
+
+TOP = {2: 0.20, 3: 0.18, 4: 0.16}
+REPEATED = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+
+
+class GopherRepetition(Section):
+    """Drop documents that repeat themselves (Rae et al. 2021, Table A1). Shares of lines, paragraphs or characters."""
+
+    lines: float = Field(0.30, ge=0, le=1)
+    """Most lines that stood before."""
+    paragraphs: float = Field(0.30, ge=0, le=1)
+    """Most paragraphs that stood before."""
+    line_characters: float = Field(0.20, ge=0, le=1)
+    """Most characters in such lines."""
+    paragraph_characters: float = Field(0.20, ge=0, le=1)
+    """Most characters in such paragraphs."""
+    top_ngrams: dict[int, float] = TOP
+    """Words -> most characters in the n-gram that stands most often."""
+    repeated_ngrams: dict[int, float] = REPEATED
+    """Words -> most characters in n-grams that stood before."""
+
+
+class GopherQuality(Section):
+    """Drop documents that do not look like prose (Rae et al. 2021, section A1.1)."""
+
+    minimum_words: int = Field(50, ge=0)
+    maximum_words: int = Field(100_000, ge=1)
+    minimum_word_length: float = Field(3, ge=0)
+    """Mean length of a word, in characters."""
+    maximum_word_length: float = Field(10, ge=0)
+    symbols: float = Field(0.1, ge=0)
+    """Most hash signs, and most ellipses, for each word."""
+    bullets: float = Field(0.9, ge=0, le=1)
+    """Most lines that begin with a bullet."""
+    ellipses: float = Field(0.3, ge=0, le=1)
+    """Most lines that end with an ellipsis."""
+    alphabetic: float = Field(0.8, ge=0, le=1)
+    """Fewest words that hold a letter."""
+    stop_words: tuple[str, ...] = STOP_WORDS
+    """In the language of the source."""
+    minimum_stop_words: int = Field(2, ge=0)
+    """Different ones."""
+
+
+class C4(Section):
+    """C4's rules for lines and pages (Raffel et al. 2020, section 2.2), but for the list of bad words."""
+
+    minimum_sentences: int = Field(5, ge=0)
+    """Of what is left of a page."""
+    minimum_words: int = Field(3, ge=0)
+    """Of a line that is kept."""
+    maximum_word_length: int = Field(1000, ge=1)
+    """Characters of a word of a line that is kept."""
+    terminal_punctuation: bool = True
+    """Keep only lines that end a sentence."""
+    javascript: bool = True
+    """Leave out lines that speak of JavaScript."""
+    policies: tuple[str, ...] = POLICIES
+    """Leave out lines that hold one of these."""
+    lorem_ipsum: bool = True
+    """Drop pages with it."""
+    curly_brackets: bool = True
+    """Drop pages with one: they are code."""
+
+
+class Cleaning(Section):
+    """The rules of a source; those that are not named do not apply."""
+
+    unicode: bool = False
+    """Repair text that was decoded wrongly (ftfy)."""
+    gopher_repetition: GopherRepetition | None = None
+    gopher_quality: GopherQuality | None = None
+    c4: C4 | None = None

@@ -1,0 +1,39 @@
+"""Cleaning: rules that drop a document, with the reason, or leave less of it. Each rule is a function of its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pretrain.config.clean import Cleaning
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A document does not pass."""
+
+    reason: str
+    """The field of the rule that it breaks."""
+
+
+Rule = Callable[[str], "str | Dropped"]
+
+
+def rules(cleaning: Cleaning) -> dict[str, Rule]:
+    """Name of the rule -> the rule, in the order in which they apply."""
+    from pretrain.corpus.clean.c4 import c4
+    from pretrain.corpus.clean.quality import gopher_quality
+    from pretrain.corpus.clean.repetition import gopher_repetition
+
+    made: dict[str, Rule] = {}
+    if cleaning.unicode:
+        from ftfy import fix_text
+
+        made["unicode"] = fix_text
+    if cleaning.gopher_repetition:
+        made["gopher_repetition"] = gopher_repetition(cleaning.gopher_repetition)
+    if cleaning.gopher_quality:
+        made["gopher_quality"] = gopher_quality(cleaning.gopher_quality)
+    if cleaning.c4:
+        made["c4"] = c4(cleaning.c4)
+    return made
