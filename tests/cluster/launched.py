@@ -105,11 +105,13 @@ class Launched(Training):
         self.until(lambda: any(at > begun and done >= step for at, done in self.steps()), f"step {step}")
         return self.now()
 
-    def until_finished(self) -> list[Attempt]:
-        """Wait for the run's end, and for its job's; nothing may be left of it."""
+    def until_finished(self, attempts: int | None = None) -> list[Attempt]:
+        """Wait for the run's end, after so many attempts, and for its job's; nothing may be left of it."""
         self.until(lambda: "finished" in self.outcomes(), "the end of the run")
         self.until_gone()
-        return self.attempts()
+        found = self.attempts()
+        assert attempts in (None, len(found)), self.story()
+        return found
 
     def until_gone(self) -> None:
         """Wait until no job is left in the queue, and no process on any machine."""

@@ -28,7 +28,7 @@ def test_kill_9_of_a_rank(cluster: Cluster, corpus: Path, whole: Whole, told: To
     fault = run.now()
     assert run.kill(1).node.name == "node2"
     wait_for(lambda: not run.ranks(), 30, "the step to end")
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert (first.outcome, second.outcome) == ("failed", "finished")
     assert "rank 1 of 2 on node2 ended without a word in" in first.reason
     assert run.curve() == whole(run)
@@ -47,7 +47,7 @@ def test_kill_9_of_srun(cluster: Cluster, corpus: Path, whole: Whole, told: Told
     run.until_step(6)
     fault = run.now()
     _kill_all(cluster.node(1), lambda words: Path(words[0]).name == "srun")
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(fault)
     told(f"{first.outcome}: {first.reason}", **cost.figures)
@@ -62,7 +62,7 @@ def test_kill_9_of_the_supervisor(cluster: Cluster, corpus: Path, whole: Whole, 
     fault = run.now()
     _kill_all(cluster.node(1), lambda words: words[1:3] == ["-m", "launch.supervise"])
     wait_for(lambda: not run.ranks(), 30, "the ranks to end")
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert second.outcome == "finished" and run.curve() == whole(run)
     assert cluster.job(int(job))["Restarts"] == "1"
     cost = run.cost(fault)
@@ -99,7 +99,7 @@ def test_a_node_crashes(cluster: Cluster, corpus: Path, whole: Whole, told: Told
     fault = run.now()
     cluster.node(number).crash()
     wait_for(lambda: not run.ranks(), 40, "the survivor to end")
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert second.outcome == "finished" and run.curve() == whole(run)
     if number == 2:
         assert first.outcome == "failed" and "rank 1 of 2 on node2" in first.reason
@@ -119,7 +119,7 @@ def test_a_node_is_gone_and_back(cluster: Cluster, corpus: Path, whole: Whole, t
     cluster.node(number).crash()
     cluster.node(number).start()
     wait_for(lambda: not run.ranks(), 40, "the survivor to end")
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(fault)
     told(f"{first.outcome}: {first.reason}", **cost.figures)
@@ -135,7 +135,7 @@ def test_the_cable_of_a_node_is_pulled(cluster: Cluster, corpus: Path, whole: Wh
     cluster.node(2).unplug()
     run.until(lambda: run.outcomes()[0], "the end of the attempt", 40)
     cluster.node(2).plug()
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert second.outcome == "finished" and run.curve() == whole(run)
     cost = run.cost(fault)
     told(f"{first.outcome}: {first.reason}", **cost.figures)

@@ -39,7 +39,7 @@ def test_the_page(cluster: Cluster, corpus: Path, tmp_path: Path) -> None:
     assert first.outcome == "stopped" and first.last_step
 
     run.submit("--nodes", "1", "--gpus-per-node", "2", "parallel.tensor=2")
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert second.outcome == "finished" and second.first_step == first.last_step
     ours, whole = run.curve(), undisturbed(run, 2, tmp_path / "whole")
     assert ours.losses == pytest.approx(whole.losses, abs=1e-5) and ours.order_hash == whole.order_hash

@@ -100,7 +100,7 @@ def test_the_port_of_rank_0_is_in_use(cluster: Cluster, corpus: Path, whole: Who
     run.until(lambda: run.attempts() and run.attempts()[0].outcome, "the end of the first attempt")
     ended: Any = run.attempts()[0].ended
     holder.kill()
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert first.outcome == "failed" and f"rank 0 cannot listen at port {port} of node1" in first.reason
     assert ended - began < MINUTE
     assert second.outcome == "finished" and run.curve() == whole(run)

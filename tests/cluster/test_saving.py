@@ -28,7 +28,7 @@ def test_kill_9_during_a_checkpoint(cluster: Cluster, corpus: Path, whole: Whole
     run = make_launched(cluster, corpus, fault.kind.replace(" ", "-"), fault=fault)
     run.submit()
     moment = run.when()
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert second.outcome == "finished" and run.curve() == whole(run)
     assert second.first_step == (8 if fault.kind == "kill after the rename" else 4)
     assert not list((run.directory / "checkpoints").glob("*.tmp"))
@@ -50,7 +50,7 @@ def test_a_damaged_checkpoint(cluster: Cluster, corpus: Path, whole: Whole, told
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content[:-100] if how == "truncated" else content)
-    _, second = run.until_finished()
+    _, second = run.until_finished(2)
     assert f"step-{second.first_step:08d}" == before.name and second.outcome == "finished"
     assert run.curve() == whole(run)
     log = (run.directory / "logs" / "attempt-002.rank-00000.log").read_text()
@@ -74,7 +74,7 @@ def test_a_full_disk(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -
         (whole_one,) = list_checkpoints(seen)
         assert whole_one.name == "step-00000004" and damage(whole_one) is None
         ballast.unlink()
-        (only,) = run.until_finished()
+        (only,) = run.until_finished(1)
     assert only.outcome == "finished" and run.curve() == whole(run)
     events = [row for row in read_rows(run.directory / "metrics.jsonl") if row["kind"] == "event"]
     (failed,) = [row["message"] for row in events if "CHECKPOINT FAILED" in row["message"]]

@@ -33,7 +33,7 @@ def test_a_rank_hangs(cluster: Cluster, corpus: Path, whole: Whole, told: Told, 
     run = make_launched(cluster, corpus, f"hang-{phase}", fault=fault, resilience=stall)
     run.submit()
     moment = run.when()
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert first.outcome == "failed"
     assert f"rank 1 of 2 on node2 hangs in {phase} at step {step} for " in first.reason
     assert first.ended is not None and first.ended - moment.time < LIMIT + FOUND
@@ -64,7 +64,7 @@ def test_a_loss_spike(cluster: Cluster, corpus: Path, tmp_path: Path, told: Told
     """By a poisoned batch, on two nodes: what the policy says, in one attempt, the curve that it leads to elsewhere."""
     run = _spiked(cluster, corpus, f"spike-{policy}", SPIKE, {"spike": policy})
     run.submit()
-    (only,) = run.until_finished()
+    (only,) = run.until_finished(1)
     assert only.outcome == "finished"
     assert "at step 15 (samples 56 to 59 of the order)" in _events(run)
     assert run.curve() == undisturbed(run, 2, tmp_path / policy, poison_of(SPIKE))
@@ -76,7 +76,7 @@ def test_no_number_in_one_rank(cluster: Cluster, corpus: Path, tmp_path: Path, t
     """Rank, host and sample named; what the policy says, in one attempt, the curve that it leads to elsewhere."""
     run = _spiked(cluster, corpus, f"nan-{policy}", NAN, {"nan": policy})
     run.submit()
-    (only,) = run.until_finished()
+    (only,) = run.until_finished(1)
     assert only.outcome == "finished"
     assert "rank 1 on node2 had" in _events(run)
     whole = {**run.run, "directory": str(tmp_path / policy)}
@@ -102,7 +102,7 @@ def test_a_bad_node(cluster: Cluster, corpus: Path, whole: Whole, told: Told) ->
     """Found by the health check: named, excluded, submitted again elsewhere; same curve."""
     run = make_launched(cluster, corpus, "bad", fault=Fault("unfit", host="node2"))
     job = run.submit()
-    first, second = run.until_finished()
+    first, second = run.until_finished(2)
     assert (first.outcome, first.bad_hosts) == ("failed", ("node2",))
     assert "rank 1 on node2: has 0.00 GB free for temporary files" in first.reason
     assert "node2" not in second.hosts and second.job != job
