@@ -26,6 +26,8 @@ SURVIVING: dict[str, Any] = {
     "checkpoint": {"every": f"{EVERY} steps", "keep_last": 2},
     "resilience": {"stall": {"silence": SILENCE}},
 }
+PATIENT = {"stall": {"silence": 60}}
+"""For runs that are to be done in one attempt: while libraries are loaded, a rank may say nothing for SILENCE."""
 LONG = 240.0
 """Seconds after which a run with some restarts is taken to hang."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.faults import Fault
-from tests.cluster.launched import EVERY, Moment, make_launched
+from tests.cluster.launched import EVERY, PATIENT, Moment, make_launched
 from tests.cluster.slurm import Cluster, wait_for
 from tests.cluster.training import Curve
 
@@ -108,7 +108,7 @@ def test_scontrol_requeue(cluster: Cluster, corpus: Path, whole: Whole, told: To
 @slow
 def test_a_finished_run_is_submitted_again(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -> None:
     """`pretrain launch` refuses it; its script, submitted by hand, ends at once and changes nothing."""
-    run = make_launched(cluster, corpus, "finished", step_seconds=0)
+    run = make_launched(cluster, corpus, "finished", step_seconds=0, resilience=PATIENT)
     run.submit()
     run.until_finished()
     code, said = run.pretrain("launch", str(run.path), "--on", "slurm")
@@ -141,7 +141,7 @@ def test_a_crash_loop(cluster: Cluster, corpus: Path, told: Told) -> None:
 
 def test_two_launches_of_one_run(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -> None:
     """The second is refused with who holds the run; the first trains on undisturbed."""
-    run = make_launched(cluster, corpus, "two", step_seconds=0)
+    run = make_launched(cluster, corpus, "two", step_seconds=0, resilience=PATIENT)
     job = run.submit()
     code, said = run.pretrain("launch", str(run.path), "--on", "slurm")
     message = said.partition("nothing was started:\n")[2]
@@ -154,7 +154,7 @@ def test_two_launches_of_one_run(cluster: Cluster, corpus: Path, whole: Whole, t
 @slow
 def test_two_jobs_of_one_run(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -> None:
     """Submitted by hand: the second waits for a minute, as a job after a requeue does, says who holds it, and ends."""
-    run = make_launched(cluster, corpus, "jobs", step_seconds=5)
+    run = make_launched(cluster, corpus, "jobs", step_seconds=5, resilience=PATIENT)
     job = run.submit()
     run.until_step(1)
     other = cluster.ask("sbatch", "--parsable", str(run.directory / "job.sbatch")).strip()

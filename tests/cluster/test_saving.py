@@ -10,7 +10,7 @@ import pytest
 from pretrain.checkpoint.files import damage, list_checkpoints
 from pretrain.monitoring.jsonl import read_rows
 from tests.cluster.faults import Fault
-from tests.cluster.launched import EVERY, make_launched
+from tests.cluster.launched import EVERY, PATIENT, make_launched
 from tests.cluster.slurm import Cluster
 from tests.cluster.training import Curve
 
@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint(cluster: Cluster, corpus: Path, whole: Whole, told
 
 def test_a_full_disk(cluster: Cluster, corpus: Path, whole: Whole, told: Told) -> None:
     """A tmpfs under checkpoints/, filled in mid-run: told, training goes on, the one before stays whole. Same curve."""
-    run = make_launched(cluster, corpus, "full", step_seconds=0.6)
+    run = make_launched(cluster, corpus, "full", step_seconds=0.6, resilience=PATIENT)
     checkpoints = run.directory / "checkpoints"
     checkpoints.mkdir(parents=True)
     with cluster.small_disk(checkpoints, "8M") as seen:

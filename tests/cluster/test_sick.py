@@ -10,7 +10,7 @@ import pytest
 
 from pretrain.monitoring.jsonl import read_rows
 from tests.cluster.faults import Fault
-from tests.cluster.launched import Launched, make_launched
+from tests.cluster.launched import PATIENT, Launched, make_launched
 from tests.cluster.planted import poison_of
 from tests.cluster.slurm import Cluster
 from tests.cluster.training import Curve, undisturbed
@@ -50,7 +50,7 @@ SHORT = {"window": 8, "warmup": 8, "loss": 20, "grad_norm": 50, "rollback": {"be
 
 
 def _spiked(cluster: Cluster, corpus: Path, name: str, fault: Fault, policy: dict[str, Any]) -> Launched:
-    changes = {"schedule": {"name": "constant"}, "resilience": {"spikes": {**SHORT, **policy}}}
+    changes = {"schedule": {"name": "constant"}, "resilience": {**PATIENT, "spikes": {**SHORT, **policy}}}
     return make_launched(cluster, corpus, name, fault=fault, step_seconds=0, **changes)
 
 
