@@ -64,10 +64,11 @@ def remove(
     from pretrain.shards.manifest import load_manifest
 
     path, names, reporter = _manifest(manifest), read_names(ids), Reporter()
-    places = find_places(load_manifest(path), names, reporter.follow)
+    corpus = load_manifest(path)
+    places = find_places(corpus, names, reporter.follow)
     for line in who_saw(path, names, runs):
         print(line)
-    if unknown := missing(load_manifest(path), names, places):
+    if unknown := missing(corpus, names, places):
         print(f"no document {', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''} in {path}")
         raise typer.Exit(1)
     if dry_run:

@@ -66,8 +66,9 @@ def print_manifest(manifest: Manifest, run_tokens: int | None = None, console: C
     )
     if manifest.packing:
         console.print(_packing(manifest), soft_wrap=True)
-    console.print(_sources(summarize(manifest, run_tokens), run_tokens))
-    for warning in repeated({one.name: one.epochs or 0.0 for one in summarize(manifest, run_tokens)}):
+    summaries = summarize(manifest, run_tokens)
+    console.print(_sources(summaries, run_tokens))
+    for warning in repeated({one.name: one.epochs or 0.0 for one in summaries}):
         console.print(warning, soft_wrap=True)
     if any(source.stages for source in manifest.sources.values()):
         console.print(_stages(manifest))

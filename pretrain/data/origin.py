@@ -10,8 +10,8 @@ import numpy as np
 from pretrain.config.errors import ConfigError
 from pretrain.data.dataset import Corpus
 from pretrain.data.order import Indices, Order
+from pretrain.data.pieces import document_at, origin_of
 from pretrain.shards.indexed import IndexedReader
-from pretrain.shards.sidecar import read_origin
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ def document_id(corpus: Corpus, origin: Origin) -> str:
     if origin.documents is None:
         return origin.shard
     number = origin.documents[0]
-    try:
-        row = read_origin(corpus.manifest.directory / origin.shard, number)
-    except (ConfigError, IndexError):
+    row = origin_of(corpus, origin.shard, number)
+    if row is None:
         return f"{origin.shard} document {number}"
     return f"{origin.shard} document {number} ({row['id'] or '{}:{}'.format(row['file'], row['record'])})"
 
@@ -72,7 +71,5 @@ def _documents(reader: IndexedReader | None, start: int, tokens: int) -> tuple[i
     """First and last document of `tokens` tokens from token `start` of a shard."""
     if reader is None:
         return None
-    ends = (start, min(start + tokens, reader.token_count) - 1)
-    sequences = np.searchsorted(reader.offsets, np.array(ends) * reader.dtype.itemsize, side="right") - 1
-    first, last = (np.searchsorted(reader.document_starts, sequences, side="right") - 1).tolist()
-    return first, last
+    last = min(start + tokens, reader.token_count) - 1
+    return document_at(reader, start), document_at(reader, last)
