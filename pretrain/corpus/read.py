@@ -12,7 +12,7 @@ import orjson
 
 from pretrain.config.corpus import CorpusSource
 from pretrain.config.errors import ConfigError
-from pretrain.corpus.clean import Dropped, Rule, rules
+from pretrain.corpus.clean import Dropped, Rule, Tallies, rules
 from pretrain.corpus.document import Broken, Document, Record, Unit
 from pretrain.corpus.sources import read_unit
 from pretrain.corpus.spill import RunWriter
@@ -53,6 +53,8 @@ class UnitResult:
     """Rule -> documents and bytes that came to it, documents and bytes that it left."""
     dropped: list[dict[str, Any]] = field(default_factory=list)
     """SHOWN documents of each rule that it dropped, to look at."""
+    tallies: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What the rules measured: measure -> class or bucket -> documents."""
 
 
 def done(task: ReadTask) -> UnitResult | None:
@@ -63,7 +65,8 @@ def done(task: ReadTask) -> UnitResult | None:
 
 def run(task: ReadTask) -> UnitResult:
     """Read a unit. Raises ConfigError for a broken record when the source refuses them."""
-    cleaning = rules(task.source.clean)
+    tallies = Tallies()
+    cleaning = rules(task.source.clean, tallies)
     result = UnitResult(task.unit.index, [], cleaned={name: [0, 0, 0, 0] for name in cleaning})
     writer = RunWriter(Path(task.directory), task.sort)
     for record in read_unit(task.source, task.unit):
@@ -72,6 +75,7 @@ def run(task: ReadTask) -> UnitResult:
             break
     writer.flush()
     result.runs = writer.runs
+    result.tallies = {measure: dict(sorted(counts.items())) for measure, counts in sorted(tallies.items())}
     write_atomically(Path(task.directory + ".json"), orjson.dumps(asdict(result)))
     return result
 

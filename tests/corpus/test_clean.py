@@ -11,7 +11,7 @@ import pytest
 from pretrain.config.clean import Cleaning
 from pretrain.config.corpus import CorpusSource
 from pretrain.config.errors import ConfigError
-from pretrain.corpus.clean import Dropped, Rule, rules
+from pretrain.corpus.clean import Dropped, Rule, Tallies, rules
 from pretrain.corpus.clean.repetition import _again
 from pretrain.corpus.prepare import prepare
 from pretrain.shards.manifest import load_manifest
@@ -27,7 +27,7 @@ PROSE = (
 def only(name: str, **changes: object) -> Rule:
     """One rule with these settings."""
     value = True if name == "unicode" else changes
-    return rules(Cleaning.parse({name: value}))[name]
+    return rules(Cleaning.parse({name: value}), Tallies())[name]
 
 
 def reason(rule: Rule, text: str) -> str:
@@ -37,10 +37,10 @@ def reason(rule: Rule, text: str) -> str:
 
 def test_prose_passes_every_rule() -> None:
     every = Cleaning.parse({"unicode": True, "gopher_repetition": {}, "gopher_quality": {}, "c4": {}})
-    made = rules(every)
+    made = rules(every, Tallies())
     assert list(made) == ["unicode", "gopher_repetition", "gopher_quality", "c4"]
     assert all(rule(PROSE) == PROSE for rule in made.values())
-    assert rules(Cleaning()) == {}
+    assert rules(Cleaning(), Tallies()) == {}
 
 
 def test_unicode_is_repaired() -> None:

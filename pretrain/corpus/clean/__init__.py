@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,8 +20,15 @@ class Dropped:
 Rule = Callable[[str], "str | Dropped"]
 
 
-def rules(cleaning: Cleaning) -> dict[str, Rule]:
-    """Name of the rule -> the rule, in the order in which they apply."""
+class Tallies(defaultdict[str, Counter[str]]):
+    """What rules measured: name of the measure -> class or bucket -> documents (or marks). For the report."""
+
+    def __init__(self) -> None:
+        super().__init__(Counter)
+
+
+def rules(cleaning: Cleaning, tallies: Tallies) -> dict[str, Rule]:
+    """Name of the rule -> the rule, in the order in which they apply; what they measure they count in `tallies`."""
     from pretrain.corpus.clean.c4 import c4
     from pretrain.corpus.clean.quality import gopher_quality
     from pretrain.corpus.clean.repetition import gopher_repetition
