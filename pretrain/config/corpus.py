@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
+from pretrain.config.across import Decontamination, Deduplication
 from pretrain.config.clean import Cleaning
+from pretrain.config.executor import Executor
 from pretrain.config.run import Weight
 from pretrain.config.section import Section
 from pretrain.config.units import Bytes, Count, Tokens
@@ -168,8 +170,10 @@ class Corpus(Section):
     """Name -> source. Of equal documents the first, in this order, is kept."""
     validation: Share = Decimal("0.005")
     """Share of documents held out, chosen by hash of the text; at least one a source. 0 holds none out."""
-    deduplicate: bool = True
-    """Drop documents whose text is exactly that of an earlier one, in any source."""
+    deduplicate: Deduplication = Deduplication()
+    """Which of equal, or nearly equal, documents and lines stay."""
+    decontaminate: Decontamination | None = None
+    """Benchmarks whose texts are taken out."""
     append_end_of_text: bool = True
     """Every document ends with the tokenizer's end-of-text."""
     packing: Packing | None = None
@@ -180,6 +184,8 @@ class Corpus(Section):
     """About how many tokens a shard holds; more when a source would need over 1,000 shards."""
     workers: int | None = Field(None, ge=1)
     """Processes. Default: the CPUs of this machine. Never changes the result."""
+    executor: Executor = Executor()
+    """This machine, or a cluster."""
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -193,9 +199,15 @@ class Corpus(Section):
         return self.directory or f"corpora/{self.name}"
 
     def content(self) -> dict[str, Any]:
-        """The plain recipe without what cannot change the tokens: names, weights, number of processes."""
-        without = ["name", "directory", "workers", *([] if self.packing else ["packing"])]
+        """The plain recipe without what cannot change the tokens: names, weights, who does the work.
+
+        Parts that are not used are left out, so that corpora made before there were such parts stay valid.
+        """
+        unused = [name for name in ("packing", "decontaminate") if getattr(self, name) is None]
+        without = ["name", "directory", "workers", "executor", *unused]
         plain = {key: value for key, value in self.plain().items() if key not in without}
+        if self.deduplicate in (Deduplication(), Deduplication(exact=False)):
+            plain["deduplicate"] = self.deduplicate.exact
         for source in plain["sources"].values():
             del source["weight"]
             if source["clean"] == Cleaning().plain():

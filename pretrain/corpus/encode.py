@@ -25,6 +25,7 @@ class ShardTask:
     """A range of positions of one split of one source. Position: the hash, or with `order: file` the byte of text."""
 
     source: str
+    split: str
     directory: str
     """Of the corpus; `path` is relative to it."""
     path: str

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pretrain.config.corpus import Corpus
+from pretrain.corpus.across.exact import HASHES
 from pretrain.corpus.encode import ShardTask
-from pretrain.corpus.select import HASHES, Selected
+from pretrain.corpus.selected import Selected
 from pretrain.corpus.spill import TRAIN, VALIDATION, Run
 from pretrain.corpus.workspace import Workspace
-from pretrain.shards.indexed import token_dtype
 from tokenizer import Tokenizer
 
 MAXIMUM_SHARDS = 1000
@@ -23,40 +23,46 @@ CODES = {"train": TRAIN, "validation": VALIDATION}
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """The positions of one split of one source, cut into equal parts."""
 
+    source: str
+    split: str
     span: int
     shards: int
     slices: int
     runs: tuple[tuple[str, int], ...]
 
 
-def plan_shards(
-    recipe: Corpus, selected: list[Selected], workspace: Workspace, tokenizer: Tokenizer
-) -> Iterator[ShardTask]:
-    """The shards of every source and split, in order."""
+def layouts(recipe: Corpus, selected: list[Selected], tokenizer: Tokenizer) -> list[Layout]:
+    """Of every source and split, in order."""
+    found = []
     for source in selected:
         density = bytes_per_token(source, tokenizer)
-        for split, code in CODES.items():
-            layout = _layout(recipe, source, code, density)
-            for index in range(layout.shards):
-                yield ShardTask(
-                    source=source.name,
-                    directory=str(workspace.directory),
-                    path=workspace.shard_path(source.name, split, index),
-                    runs=layout.runs,
-                    code=code,
-                    by_hash=recipe.order == "hash",
-                    start=layout.span * index // layout.shards,
-                    stop=layout.span * (index + 1) // layout.shards,
-                    slices=layout.slices,
-                    tokenizer=str(workspace.new_tokenizer),
-                    dtype=token_dtype(tokenizer.vocab_size),
-                    append_end_of_text=recipe.append_end_of_text,
-                    sequence_length=recipe.packing.sequence_length if recipe.packing else None,
-                    record=str(workspace.shard_record(source.name, split, index)),
-                )
+        found += [_layout(recipe, source, split, density) for split in CODES]
+    return found
+
+
+def plan_shards(recipe: Corpus, layout: Layout, workspace: Workspace, dtype: str) -> Iterator[ShardTask]:
+    """The shards of one split of one source, in order."""
+    for index in range(layout.shards):
+        yield ShardTask(
+            source=layout.source,
+            split=layout.split,
+            directory=str(workspace.directory),
+            path=workspace.shard_path(layout.source, layout.split, index),
+            runs=layout.runs,
+            code=CODES[layout.split],
+            by_hash=recipe.order == "hash",
+            start=layout.span * index // layout.shards,
+            stop=layout.span * (index + 1) // layout.shards,
+            slices=layout.slices,
+            tokenizer=str(workspace.new_tokenizer),
+            dtype=dtype,
+            append_end_of_text=recipe.append_end_of_text,
+            sequence_length=recipe.packing.sequence_length if recipe.packing else None,
+            record=str(workspace.shard_record(layout.source, layout.split, index)),
+        )
 
 
 def bytes_per_token(source: Selected, tokenizer: Tokenizer) -> float:
@@ -69,17 +75,18 @@ def bytes_per_token(source: Selected, tokenizer: Tokenizer) -> float:
     return 4.0
 
 
-def _layout(recipe: Corpus, source: Selected, code: int, density: float) -> _Layout:
+def _layout(recipe: Corpus, source: Selected, split: str, density: float) -> Layout:
+    code = CODES[split]
     documents, size = source.count(code)
     if not documents:
-        return _Layout(0, 0, 0, ())
+        return Layout(source.name, split, 0, 0, 0, ())
     wanted = round(size / density / recipe.shard_size)
     shards = max(1, min(wanted, MAXIMUM_SHARDS, documents))
     slices = max(1, -(-size // (shards * SLICE_BYTES)))
     if recipe.order == "hash":
         runs = tuple((run.path, 0) for run, keep in zip(source.runs, source.keep, strict=True) if (keep == code).any())
-        return _Layout(HASHES, shards, slices, runs)
-    return _Layout(size, shards, slices, tuple(_with_bases(source, code)))
+        return Layout(source.name, split, HASHES, shards, slices, runs)
+    return Layout(source.name, split, size, shards, slices, tuple(_with_bases(source, code)))
 
 
 def _with_bases(source: Selected, code: int) -> Iterator[tuple[str, int]]:

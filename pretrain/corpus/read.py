@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import orjson
 
 from pretrain.config.corpus import CorpusSource
 from pretrain.config.errors import ConfigError
+from pretrain.corpus.across.marks import Wanted
 from pretrain.corpus.clean import Dropped, Rule, Tallies, rules
 from pretrain.corpus.document import Broken, Document, Record, Unit
 from pretrain.corpus.sources import read_unit
@@ -35,6 +36,8 @@ class ReadTask:
     directory: str
     """Where the runs of this unit go; beside it `.json` records that the unit is done."""
     sort: bool
+    marks: Wanted = Wanted()
+    """What to leave beside each run for the stages that compare documents."""
 
 
 @dataclass
@@ -49,6 +52,9 @@ class UnitResult:
     short_bytes: int = 0
     documents: int = 0
     bytes: int = 0
+    read_documents: int = 0
+    """Those that were read, before repeated lines were taken out of them."""
+    read_bytes: int = 0
     cleaned: dict[str, list[int]] = field(default_factory=dict)
     """Rule -> documents and bytes that came to it, documents and bytes that it left."""
     dropped: list[dict[str, Any]] = field(default_factory=list)
@@ -57,10 +63,32 @@ class UnitResult:
     """What the rules measured: measure -> class or bucket -> documents."""
 
 
-def done(task: ReadTask) -> UnitResult | None:
+def done(directory: str) -> UnitResult | None:
     """The result of a unit that an earlier call finished."""
-    path = Path(task.directory + ".json")
+    path = Path(directory + ".json")
     return UnitResult(**orjson.loads(path.read_bytes())) if path.is_file() else None
+
+
+def enough(task: ReadTask) -> bool:
+    """Whether the units before this one are read and fill the limits of the source."""
+    earlier: list[UnitResult] = []
+    if task.source.maximum_documents is None and task.source.maximum_bytes is None:
+        return False
+    for index in range(task.unit.index):
+        result = done(str(Path(task.directory).with_name(f"unit-{index:06}")))
+        if result is None:
+            return False
+        earlier.append(result)
+        if not within_limits(task.source, earlier):
+            return True
+    return False
+
+
+def within_limits(source: CorpusSource, units: Sequence[UnitResult]) -> bool:
+    """Whether these first units do not yet reach the limits of the source."""
+    documents, size = sum(unit.read_documents for unit in units), sum(unit.read_bytes for unit in units)
+    fewer = source.maximum_documents is None or documents < source.maximum_documents
+    return fewer and (source.maximum_bytes is None or size < source.maximum_bytes)
 
 
 def run(task: ReadTask) -> UnitResult:
@@ -68,13 +96,13 @@ def run(task: ReadTask) -> UnitResult:
     tallies = Tallies()
     cleaning = rules(task.source.clean, tallies)
     result = UnitResult(task.unit.index, [], cleaned={name: [0, 0, 0, 0] for name in cleaning})
-    writer = RunWriter(Path(task.directory), task.sort)
+    writer = RunWriter(Path(task.directory), task.sort, task.marks.of)
     for record in read_unit(task.source, task.unit):
         _take(task, record, result, writer, cleaning)
         if _full(task.source, result):
             break
     writer.flush()
-    result.runs = writer.runs
+    result.runs, result.read_documents, result.read_bytes = writer.runs, result.documents, result.bytes
     result.tallies = {measure: dict(sorted(counts.items())) for measure, counts in sorted(tallies.items())}
     write_atomically(Path(task.directory + ".json"), orjson.dumps(asdict(result)))
     return result

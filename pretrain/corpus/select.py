@@ -1,55 +1,41 @@
-"""Stage 2, from keys alone: limits, exact duplicates, and which documents validate.
-
-24 bytes a document are read. Duplicates are found range by range of the hash, PARTITION documents at a time.
-"""
+"""Which documents stay: limits, duplicates, benchmarks, and which of them validate. From keys and marks, by one process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from decimal import Decimal
 
 import numpy as np
-import numpy.typing as npt
+import orjson
+import pyarrow.parquet as pq
 
+from pretrain.config.across import Decontamination, Fuzzy
 from pretrain.config.corpus import Corpus, CorpusSource
 from pretrain.config.errors import ConfigError
+from pretrain.corpus.across.contamination import decontaminate
+from pretrain.corpus.across.exact import HASHES, drop_equal
+from pretrain.corpus.across.fuzzy import drop_similar
 from pretrain.corpus.read import UnitResult
-from pretrain.corpus.spill import DROPPED, TRAIN, VALIDATION, Keep, Run
+from pretrain.corpus.selected import Selected, staged
+from pretrain.corpus.spill import DROPPED, TRAIN, VALIDATION, Run
+from pretrain.corpus.workspace import Workspace
+from pretrain.shards.files import AtomicFile, write_atomically
 from pretrain.shards.manifest import Stage
 
-PARTITION = 2**24
-"""Documents compared at a time: about 1 GB of memory."""
-HASHES = 2**64
+DUPLICATES = "duplicates.parquet"
+"""Beside the manifest: the clusters of nearly equal documents."""
+CONTAMINATION = "contamination.jsonl"
+"""Beside the manifest: the documents that held texts of benchmarks, and what became of them."""
 
 
-@dataclass
-class Selected:
-    """What is kept of one source."""
-
-    name: str
-    runs: list[Run]
-    keep: list[Keep]
-    stages: list[Stage] = field(default_factory=list)
-
-    def count(self, *codes: int) -> tuple[int, int]:
-        """Documents and bytes of text whose keep is one of `codes`."""
-        documents = size = 0
-        for run, keep in zip(self.runs, self.keep, strict=True):
-            chosen = np.isin(keep, codes)
-            documents += int(chosen.sum())
-            size += int(run.keys["bytes"][chosen].sum(dtype=np.int64))
-        return documents, size
-
-
-def select(recipe: Corpus, results: dict[str, list[UnitResult]]) -> list[Selected]:
+def select(recipe: Corpus, results: dict[str, list[UnitResult]], workspace: Workspace) -> list[Selected]:
     """Decide about every document and store it in the runs (keep.npy).
 
-    `results`: the units of each source, in order. Raises ConfigError when a source is left without training documents.
+    `results`: the units of each source, in order. Duplicates and hits are told in files beside the manifest. Raises
+    ConfigError when a source is left without training documents.
     """
-    chosen = [_limit(name, recipe.sources[name], units) for name, units in results.items()]
-    if recipe.deduplicate:
-        _drop_duplicates(chosen)
+    chosen = [_limit(name, recipe, units) for name, units in results.items()]
+    _across(recipe, chosen, workspace)
     for source in chosen:
         _choose_validation(source, recipe.validation)
         if not source.count(TRAIN)[0]:
@@ -59,15 +45,35 @@ def select(recipe: Corpus, results: dict[str, list[UnitResult]]) -> list[Selecte
     return chosen
 
 
-def within_limits(source: CorpusSource, units: Sequence[UnitResult]) -> bool:
-    """Whether these first units do not yet reach the limits of the source."""
-    documents, size = sum(unit.documents for unit in units), sum(unit.bytes for unit in units)
-    fewer = source.maximum_documents is None or documents < source.maximum_documents
-    return fewer and (source.maximum_bytes is None or size < source.maximum_bytes)
+def _across(recipe: Corpus, chosen: list[Selected], workspace: Workspace) -> None:
+    """The stages that compare documents."""
+    deduplicate, config = recipe.deduplicate, recipe.decontaminate
+    if deduplicate.exact:
+        staged(chosen, "deduplicate", {"exact": True}, lambda: drop_equal(chosen))
+    if deduplicate.fuzzy:
+        staged(chosen, "fuzzy", deduplicate.fuzzy.plain(), lambda: _drop_similar(deduplicate.fuzzy, chosen, workspace))
+    if config:
+        staged(chosen, "decontaminate", config.plain(), lambda: _decontaminate(config, recipe, chosen, workspace))
 
 
-def _limit(name: str, source: CorpusSource, units: list[UnitResult]) -> Selected:
+def _drop_similar(config: Fuzzy, chosen: list[Selected], workspace: Workspace) -> None:
+    file = AtomicFile(workspace.directory / DUPLICATES)
+    try:
+        pq.write_table(drop_similar(config, chosen), file)
+        file.commit()
+    finally:
+        file.discard()
+
+
+def _decontaminate(config: Decontamination, recipe: Corpus, chosen: list[Selected], workspace: Workspace) -> None:
+    rows = decontaminate(config, chosen, workspace.work / "decontaminated", recipe.order == "hash")
+    lines = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    write_atomically(workspace.directory / CONTAMINATION, lines)
+
+
+def _limit(name: str, recipe: Corpus, units: list[UnitResult]) -> Selected:
     """Keep the first documents of the source, in order, up to its limits; count what reading did."""
+    source = recipe.sources[name]
     selected = Selected(name, [], [])
     documents = source.maximum_documents if source.maximum_documents is not None else 2**62
     size = source.maximum_bytes if source.maximum_bytes is not None else 2**62
@@ -79,7 +85,7 @@ def _limit(name: str, source: CorpusSource, units: list[UnitResult]) -> Selected
         selected.keep += keep
         taken, taken_bytes = Selected(name, runs, keep).count(TRAIN)
         documents, size = documents - taken, (size - taken_bytes if taken == unit.documents else 0)
-    selected.stages += _read_stages(source, units)
+    selected.stages += _read_stages(recipe, source, units)
     if source.maximum_documents is not None or source.maximum_bytes is not None:
         limits = {"maximum_documents": source.maximum_documents, "maximum_bytes": source.maximum_bytes}
         before = selected.stages[-1]
@@ -97,18 +103,23 @@ def _allowed(runs: list[Run], unit: UnitResult, documents: int, size: int) -> in
     return min(documents, int(np.searchsorted(np.cumsum(sizes, dtype=np.int64), size, side="right")))
 
 
-def _read_stages(source: CorpusSource, units: list[UnitResult]) -> list[Stage]:
+def _read_stages(recipe: Corpus, source: CorpusSource, units: list[UnitResult]) -> list[Stage]:
     def total(name: str) -> int:
         return sum(getattr(unit, name) for unit in units)
 
-    kept, kept_bytes = total("documents"), total("bytes")
+    lines = recipe.deduplicate.lines
+    kept, kept_bytes = total("read_documents"), total("read_bytes")
     left, left_bytes = kept + total("short"), kept_bytes + total("short_bytes")
     cleaned = list(_clean_stages(source, units))
     whole, whole_bytes = (cleaned[0].documents_in, cleaned[0].bytes_in) if cleaned else (left, left_bytes)
     parameters = {"kind": source.kind, "on_error": source.on_error}
     read = Stage("read", parameters, whole + total("broken"), whole, whole_bytes + total("broken_bytes"), whole_bytes)
     length = Stage("length", {"minimum_bytes": source.minimum_bytes}, left, kept, left_bytes, kept_bytes)
-    return [read, *cleaned, length]
+    stages = [read, *cleaned, length]
+    if lines:
+        left, left_bytes = total("documents"), total("bytes")
+        stages.append(Stage("lines", lines.plain(), kept, left, kept_bytes, left_bytes))
+    return stages
 
 
 def _clean_stages(source: CorpusSource, units: list[UnitResult]) -> Iterator[Stage]:
@@ -117,46 +128,6 @@ def _clean_stages(source: CorpusSource, units: list[UnitResult]) -> Iterator[Sta
         documents, size, documents_out, size_out = (sum(unit.cleaned[name][i] for unit in units) for i in range(4))
         parameters = plain[name] if isinstance(plain[name], dict) else {}
         yield Stage(name, parameters, documents, documents_out, size, size_out)
-
-
-def _drop_duplicates(sources: list[Selected]) -> None:
-    """Of equal texts keep the first, in the order of sources, units and documents."""
-    before = [source.count(TRAIN) for source in sources]
-    runs = [run for source in sources for run in source.runs]
-    keeps = [keep for source in sources for keep in source.keep]
-    for low, high in _ranges(sum(count for count, _ in before)) if runs else ():
-        rows = [_rows_between(run, keep, low, high) for run, keep in zip(runs, keeps, strict=True)]
-        repeated = _repeated(np.concatenate([run.keys[row] for run, row in zip(runs, rows, strict=True)]))
-        ends = np.cumsum([len(row) for row in rows])
-        for keep, row, part in zip(keeps, rows, np.split(repeated, ends[:-1]), strict=True):
-            keep[row[part]] = DROPPED
-    for source, (documents, size) in zip(sources, before, strict=True):
-        left, left_bytes = source.count(TRAIN)
-        source.stages.append(Stage("deduplicate", {"exact": True}, documents, left, size, left_bytes))
-
-
-def _ranges(documents: int) -> Iterator[tuple[int, int]]:
-    parts = max(1, -(-documents // PARTITION))
-    for part in range(parts):
-        yield HASHES * part // parts, HASHES * (part + 1) // parts
-
-
-def _rows_between(run: Run, keep: Keep, low: int, high: int) -> npt.NDArray[np.int64]:
-    """Kept rows of a run with low <= hash < high, in the order of the documents."""
-    order = run.keys["order"]
-    rows = np.flatnonzero((keep != DROPPED) & (order >= np.uint64(low)) & (order <= np.uint64(high - 1)))
-    return rows[np.argsort(run.keys["place"][rows])]
-
-
-def _repeated(keys: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-    """[documents] whether an equal key stands before."""
-    by_key = np.lexsort((keys["choice"], keys["order"]))  # stable: equal keys stay in order
-    ordered = keys[by_key]
-    again = np.zeros(len(keys), dtype=bool)
-    again[1:] = (ordered["order"][1:] == ordered["order"][:-1]) & (ordered["choice"][1:] == ordered["choice"][:-1])
-    repeated = np.empty_like(again)
-    repeated[by_key] = again
-    return repeated
 
 
 def _choose_validation(source: Selected, share: Decimal) -> None:

@@ -2,13 +2,14 @@
 
 A run is a folder of up to RUN_BYTES of text: keys.npy (hashes, place, size of each document: what selecting needs),
 text.arrow (batches of BATCH_BYTES, each readable alone), bounds.npy (first row of each batch), and, once selected,
-keep.npy. With `order: hash` its rows are sorted by hash, so a range of hashes is a range of rows.
+keep.npy. With `order: hash` its rows are sorted by hash, so a range of hashes is a range of rows. Marks, which stages that
+compare documents leave, are further arrays.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,8 @@ class RunWriter:
 
     directory: Path
     sort: bool
+    marks: Callable[[list[str]], dict[str, npt.NDArray[Any]]] = lambda _: {}
+    """Makes the marks of a run from its texts."""
     runs: list[str] = field(default_factory=list)
     """Folders written so far."""
     documents: int = 0
@@ -46,9 +49,10 @@ class RunWriter:
     _rows: list[tuple[Document, tuple[int, int, int, int]]] = field(default_factory=list)
     _bytes: int = 0
 
-    def add(self, document: Document, encoded: bytes) -> None:
-        """Append a document, whose text is `encoded` in UTF-8."""
-        order, choice = text_key(encoded)
+    def add(self, document: Document, encoded: bytes, choice: int | None = None) -> None:
+        """Append a document, whose text is `encoded` in UTF-8. `choice`: its second hash, if not that of its text."""
+        order, own = text_key(encoded)
+        choice = own if choice is None else choice
         self._rows.append((document, (order, choice, self.documents, len(encoded))))
         self.documents += 1
         self._bytes += len(encoded)
@@ -65,6 +69,8 @@ class RunWriter:
         bounds = _write_text(path / "text.arrow", self._rows)
         _save(path / "bounds.npy", np.array(bounds, dtype=np.int64))
         _save(path / "keys.npy", np.array([key for _, key in self._rows], dtype=KEY))
+        for name, mark in self.marks([document.text for document, _ in self._rows]).items():
+            _save(path / f"{name}.npy", np.asfortranarray(mark))
         self.runs.append(str(path))
         self._rows, self._bytes = [], 0
 
@@ -91,14 +97,30 @@ class Run:
         """Store what becomes of each document."""
         _save(Path(self.path, "keep.npy"), keep)
 
-    def rows(self, start: int, stop: int) -> pa.Table:
-        """Rows [start, stop) with the columns of SCHEMA; unpacks only the batches that hold them."""
+    def mark(self, name: str) -> npt.NDArray[Any]:
+        """A mark; columns lie together."""
+        mark: npt.NDArray[Any] = np.load(Path(self.path, f"{name}.npy"), mmap_mode="r")
+        return mark
+
+    def save_mark(self, name: str, mark: npt.NDArray[Any]) -> None:
+        """Store a mark that was found later."""
+        _save(Path(self.path, f"{name}.npy"), mark)
+
+    def rows(self, start: int, stop: int, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
+        """Rows [start, stop) with columns of SCHEMA; unpacks only the batches that hold them."""
         bounds = np.load(Path(self.path, "bounds.npy"))
         first = int(np.searchsorted(bounds, start, side="right")) - 1
         last = int(np.searchsorted(bounds, stop, side="left"))
-        with pa.memory_map(str(Path(self.path, "text.arrow"))) as source, pa.ipc.open_file(source) as file:
-            table = pa.Table.from_batches([file.get_batch(batch) for batch in range(first, last)], SCHEMA)
+        wanted = [SCHEMA.get_field_index(name) for name in columns]
+        options = pa.ipc.IpcReadOptions(included_fields=wanted)
+        path = str(Path(self.path, "text.arrow"))
+        with pa.memory_map(path) as source, pa.ipc.open_file(source, options=options) as file:
+            table = pa.Table.from_batches([file.get_batch(batch) for batch in range(first, last)])
         return table.slice(start - int(bounds[first]), stop - start)
+
+    def document(self, row: int) -> Document:
+        """One document."""
+        return Document(**self.rows(row, row + 1).to_pylist()[0])
 
     def texts(self, code: int, limit: int = 2**64) -> Iterator[str]:
         """Texts whose keep is `code` and whose hash is below `limit`, in the order of the run."""

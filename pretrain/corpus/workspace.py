@@ -51,9 +51,9 @@ class Workspace:
             write_atomically(record, self.key.encode())
         return going_on
 
-    def unit_directory(self, source: str, unit: int) -> Path:
-        """Where the runs of a unit go."""
-        return self.work / "read" / source / f"unit-{unit:06}"
+    def unit_directory(self, stage: str, source: str, unit: int) -> Path:
+        """Where the runs of a unit go that come out of a stage."""
+        return self.work / stage / source / f"unit-{unit:06}"
 
     def shard_path(self, source: str, split: str, index: int) -> str:
         """Path of a shard without suffix, relative to the manifest."""
