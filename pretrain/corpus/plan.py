@@ -28,7 +28,8 @@ class Layout:
 
     source: str
     split: str
-    span: int
+    bytes: int
+    """Of text."""
     shards: int
     slices: int
     runs: tuple[tuple[str, int], ...]
@@ -45,6 +46,7 @@ def layouts(recipe: Corpus, selected: list[Selected], tokenizer: Tokenizer) -> l
 
 def plan_shards(recipe: Corpus, layout: Layout, workspace: Workspace, dtype: str) -> Iterator[ShardTask]:
     """The shards of one split of one source, in order."""
+    span = HASHES if recipe.order == "hash" else layout.bytes
     for index in range(layout.shards):
         yield ShardTask(
             source=layout.source,
@@ -54,8 +56,8 @@ def plan_shards(recipe: Corpus, layout: Layout, workspace: Workspace, dtype: str
             runs=layout.runs,
             code=CODES[layout.split],
             by_hash=recipe.order == "hash",
-            start=layout.span * index // layout.shards,
-            stop=layout.span * (index + 1) // layout.shards,
+            start=span * index // layout.shards,
+            stop=span * (index + 1) // layout.shards,
             slices=layout.slices,
             tokenizer=str(workspace.new_tokenizer),
             dtype=dtype,
@@ -85,7 +87,7 @@ def _layout(recipe: Corpus, source: Selected, split: str, density: float) -> Lay
     slices = max(1, -(-size // (shards * SLICE_BYTES)))
     if recipe.order == "hash":
         runs = tuple((run.path, 0) for run, keep in zip(source.runs, source.keep, strict=True) if (keep == code).any())
-        return Layout(source.name, split, HASHES, shards, slices, runs)
+        return Layout(source.name, split, size, shards, slices, runs)
     return Layout(source.name, split, size, shards, slices, tuple(_with_bases(source, code)))
 
 

@@ -36,7 +36,7 @@ class ReadTask:
     directory: str
     """Where the runs of this unit go; beside it `.json` records that the unit is done."""
     sort: bool
-    marks: Wanted = Wanted()
+    marks: Wanted
     """What to leave beside each run for the stages that compare documents."""
 
 

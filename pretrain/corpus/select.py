@@ -1,4 +1,4 @@
-"""Which documents stay: limits, duplicates, benchmarks, and which of them validate. From keys and marks, by one process."""
+"""Which documents stay (limits, duplicates, benchmarks) and which validate: one process, from keys and marks."""
 
 from __future__ import annotations
 
@@ -47,12 +47,11 @@ def select(recipe: Corpus, results: dict[str, list[UnitResult]], workspace: Work
 
 def _across(recipe: Corpus, chosen: list[Selected], workspace: Workspace) -> None:
     """The stages that compare documents."""
-    deduplicate, config = recipe.deduplicate, recipe.decontaminate
-    if deduplicate.exact:
+    if recipe.deduplicate.exact:
         staged(chosen, "deduplicate", {"exact": True}, lambda: drop_equal(chosen))
-    if deduplicate.fuzzy:
-        staged(chosen, "fuzzy", deduplicate.fuzzy.plain(), lambda: _drop_similar(deduplicate.fuzzy, chosen, workspace))
-    if config:
+    if fuzzy := recipe.deduplicate.fuzzy:
+        staged(chosen, "fuzzy", fuzzy.plain(), lambda: _drop_similar(fuzzy, chosen, workspace))
+    if config := recipe.decontaminate:
         staged(chosen, "decontaminate", config.plain(), lambda: _decontaminate(config, recipe, chosen, workspace))
 
 

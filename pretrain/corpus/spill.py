@@ -2,8 +2,8 @@
 
 A run is a folder of up to RUN_BYTES of text: keys.npy (hashes, place, size of each document: what selecting needs),
 text.arrow (batches of BATCH_BYTES, each readable alone), bounds.npy (first row of each batch), and, once selected,
-keep.npy. With `order: hash` its rows are sorted by hash, so a range of hashes is a range of rows. Marks, which stages that
-compare documents leave, are further arrays.
+keep.npy. With `order: hash` its rows are sorted by hash, so a range of hashes is a range of rows. Marks, for the stages
+that compare documents, are further arrays.
 """
 
 from __future__ import annotations

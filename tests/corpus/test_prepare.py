@@ -119,12 +119,13 @@ def test_the_number_of_workers_never_shows(tmp_path: Path, tokenizer: Path) -> N
 
 def test_small_runs_and_slices_change_nothing(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by constants that do not show in the tokens."""
-    from pretrain.corpus import plan, select
+    from pretrain.corpus import plan
+    from pretrain.corpus.across import exact
 
     sources = two_sources(tmp_path)
     one = load_manifest(prepare(recipe(tmp_path / "a", tokenizer, sources, shard_size=2000)))
     for module, name, value in (
-        (spill, "RUN_BYTES", 3000), (spill, "BATCH_BYTES", 500), (plan, "SLICE_BYTES", 2000), (select, "PARTITION", 7),
+        (spill, "RUN_BYTES", 3000), (spill, "BATCH_BYTES", 500), (plan, "SLICE_BYTES", 2000), (exact, "PARTITION", 7),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     two = load_manifest(prepare(recipe(tmp_path / "b", tokenizer, sources, shard_size=2000)))

@@ -1,0 +1,1 @@
+"""What looks across documents: workers leave marks beside the runs of documents, one process then compares them."""

@@ -1,0 +1,78 @@
+"""The last phase: what was dropped, the tokenizer and the manifest, which appears when everything else is there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from pretrain.config.corpus import Corpus
+from pretrain.config.errors import ConfigError
+from pretrain.corpus import encode
+from pretrain.corpus.encode import ShardTask
+from pretrain.corpus.preparation import Preparation
+from pretrain.corpus.read import SHOWN, UnitResult
+from pretrain.corpus.workspace import Workspace
+from pretrain.shards.files import write_atomically
+from pretrain.shards.indexed import token_dtype
+from pretrain.shards.manifest import SPLITS, Manifest, Packing, Shard, Source, Split, Stage, TokenizerRecord
+from tokenizer import load_tokenizer
+
+
+def finish(preparation: Preparation, stages: dict[str, list[Stage]], tasks: list[ShardTask]) -> None:
+    """Write the manifest and clean up. Raises ConfigError when a shard is missing."""
+    shards = [(task, _shard(task)) for task in tasks]
+    _write_dropped(preparation.workspace, preparation.results("read"))
+    preparation.workspace.finish(_manifest(preparation, stages, shards))
+
+
+def _shard(task: ShardTask) -> Shard:
+    shard = encode.done(task)
+    if shard is None:
+        fix = "run `pretrain corpus prepare` again: what is finished is kept"
+        raise ConfigError.of(f"sources.{task.source}", task.path, "is a shard that is not written yet", fix)
+    return shard
+
+
+def _write_dropped(workspace: Workspace, results: dict[str, list[UnitResult]]) -> None:
+    """dropped.jsonl: the first documents that each rule dropped of each source."""
+    shown = Counter[tuple[str, str]]()
+    lines = []
+    for name, units in results.items():
+        for row in (row for unit in units for row in unit.dropped):
+            shown[name, row["rule"]] += 1
+            if shown[name, row["rule"]] <= SHOWN:
+                lines.append(orjson.dumps({"source": name, **row}) + b"\n")
+    if lines:
+        write_atomically(workspace.directory / "dropped.jsonl", b"".join(lines))
+
+
+def _manifest(
+    preparation: Preparation, stages: dict[str, list[Stage]], shards: list[tuple[ShardTask, Shard]]
+) -> Manifest:
+    recipe, tokenizer = preparation.recipe, load_tokenizer(preparation.workspace.new_tokenizer)
+    sources: dict[str, Source] = {}
+    for name, source in recipe.sources.items():
+        splits = {
+            split: Split.of([shard for task, shard in shards if (task.source, task.split) == (name, split)])
+            for split in SPLITS
+        }
+        sources[name] = Source(str(source.weight), tuple(stages[name]), splits)
+    return Manifest(
+        name=recipe.name,
+        tokenizer=TokenizerRecord("tokenizer", tokenizer.fingerprint, tokenizer.vocab_size, tokenizer.end_of_text),
+        dtype=token_dtype(tokenizer.vocab_size),
+        appends_end_of_text=recipe.append_end_of_text,
+        sources=sources,
+        recipe=plain(recipe),
+        code_version=importlib.metadata.version("pretrain"),
+        prepared_from=preparation.workspace.key,
+        packing=Packing(recipe.packing.method, recipe.packing.sequence_length) if recipe.packing else None,
+    )
+
+
+def plain(recipe: Corpus) -> dict[str, Any]:
+    """The recipe without who does the work, so that corpora made by different numbers of processes are equal."""
+    return {key: value for key, value in recipe.plain().items() if key not in ("workers", "executor")}
