@@ -33,11 +33,17 @@ class Evaluation:
     """Examples that have fewer words than an n-gram, so that nothing of them is looked for."""
 
 
-@lru_cache(maxsize=1)
 def evaluation(config: Decontamination) -> Evaluation:
     """Read the files. Raises ConfigError when one is missing or damaged, or there is nothing to look for."""
+    stamps = [(file, Path(file).stat()) for file in find_files(config)]
+    return _read(config, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stamps))
+
+
+@lru_cache(maxsize=1)
+def _read(config: Decontamination, stamps: tuple[tuple[str, int, int], ...]) -> Evaluation:
+    """Kept as long as the files are as they were: every slice of every run asks for it."""
     places, texts = [], []
-    for file in find_files(config):
+    for file, *_ in stamps:
         for number, text in _examples(file):
             places.append(f"{file}:{number}")
             texts.append(text)

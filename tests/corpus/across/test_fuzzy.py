@@ -80,22 +80,14 @@ def test_planted_duplicates(share: float, found: int, tmp_path: Path, tokenizer:
 def test_the_first_source_keeps_its_copy(tmp_path: Path, tokenizer: Path) -> None:
     texts = [" ".join(written(i)) for i in range(20)]
     copies = [" ".join(edited(written(i), 0.01, i)) for i in range(20)]
-    good, crawl = (
-        write_jsonl(tmp_path / "good.jsonl", texts),
-        write_jsonl(tmp_path / "crawl.jsonl", [*copies, "own " * 30]),
-    )
-    kept = {}
-    for order in (("good", "crawl"), ("crawl", "good")):
-        sources = {name: jsonl({"good": good, "crawl": crawl}[name]) for name in order}
-        more = {"deduplicate": {"fuzzy": {}}, "validation": 0}
-        if order[0] == "crawl":
-            with pytest.raises(Exception, match="no training documents are left"):
-                prepare(recipe(tmp_path / order[0], tokenizer, sources, **more))
-            continue
-        manifest = load_manifest(prepare(recipe(tmp_path / order[0], tokenizer, sources, **more)))
-        kept = {name: documents(manifest, name, "train") for name in order}
-    assert sorted(kept["good"]) == sorted(texts)
-    assert kept["crawl"] == ["own " * 30]
+    good = jsonl(write_jsonl(tmp_path / "good.jsonl", [*texts, "more " * 30]))
+    crawl = jsonl(write_jsonl(tmp_path / "crawl.jsonl", [*copies, "own " * 30]))
+    more = {"deduplicate": {"fuzzy": {}}, "validation": 0}
+    manifest = load_manifest(prepare(recipe(tmp_path / "out", tokenizer, {"good": good, "crawl": crawl}, **more)))
+    assert sorted(documents(manifest, "good", "train")) == sorted([*texts, "more " * 30])
+    assert documents(manifest, "crawl", "train") == ["own " * 30]
+    turned = load_manifest(prepare(recipe(tmp_path / "turned", tokenizer, {"crawl": crawl, "good": good}, **more)))
+    assert documents(turned, "good", "train") == ["more " * 30]
 
 
 def test_a_chain_is_one_cluster(tmp_path: Path, tokenizer: Path) -> None:
