@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections import Counter
 from typing import Any
-
-import orjson
 
 from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
 from pretrain.corpus import encode
 from pretrain.corpus.encode import ShardTask
 from pretrain.corpus.preparation import Preparation
-from pretrain.corpus.read import SHOWN, UnitResult
-from pretrain.corpus.workspace import Workspace
-from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import token_dtype
 from pretrain.shards.manifest import SPLITS, Manifest, Packing, Shard, Source, Split, Stage, TokenizerRecord
 from tokenizer import load_tokenizer
@@ -24,7 +18,6 @@ from tokenizer import load_tokenizer
 def finish(preparation: Preparation, stages: dict[str, list[Stage]], tasks: list[ShardTask]) -> None:
     """Write the manifest and clean up. Raises ConfigError when a shard is missing."""
     shards = [(task, _shard(task)) for task in tasks]
-    _write_dropped(preparation.workspace, preparation.results("read"))
     preparation.workspace.finish(_manifest(preparation, stages, shards))
 
 
@@ -34,19 +27,6 @@ def _shard(task: ShardTask) -> Shard:
         fix = "run `pretrain corpus prepare` again: what is finished is kept"
         raise ConfigError.of(f"sources.{task.source}", task.path, "is a shard that is not written yet", fix)
     return shard
-
-
-def _write_dropped(workspace: Workspace, results: dict[str, list[UnitResult]]) -> None:
-    """dropped.jsonl: the first documents that each rule dropped of each source."""
-    shown = Counter[tuple[str, str]]()
-    lines = []
-    for name, units in results.items():
-        for row in (row for unit in units for row in unit.dropped):
-            shown[name, row["rule"]] += 1
-            if shown[name, row["rule"]] <= SHOWN:
-                lines.append(orjson.dumps({"source": name, **row}) + b"\n")
-    if lines:
-        write_atomically(workspace.directory / "dropped.jsonl", b"".join(lines))
 
 
 def _manifest(

@@ -34,6 +34,8 @@ from pretrain.corpus.read import ReadTask
 from pretrain.corpus.select import select
 from pretrain.corpus.selected import Selected
 from pretrain.corpus.spill import TRAIN, Run
+from pretrain.corpus.statistics import examples_dropped, statistics
+from pretrain.corpus.workspace import DROPPED, STATISTICS
 from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import token_dtype
 from pretrain.shards.manifest import Stage
@@ -132,8 +134,17 @@ def _select(preparation: Preparation) -> str:
         tokenizer.save(preparation.workspace.new_tokenizer)
         stages = {source.name: source.stages for source in selected}
         plan = Plan(stages, layouts(preparation.recipe, selected, tokenizer))
+        _tell(preparation, selected)
         write_atomically(path, orjson.dumps(asdict(plan)))
     return "documents are chosen"
+
+
+def _tell(preparation: Preparation, selected: list[Selected]) -> None:
+    """What people will look at."""
+    read_units, beside = preparation.results("read"), preparation.workspace.beside
+    write_atomically(beside / STATISTICS, orjson.dumps(statistics(read_units, selected), option=orjson.OPT_INDENT_2))
+    if lines := examples_dropped(read_units):
+        write_atomically(beside / DROPPED, lines)
 
 
 def _tokenizer(preparation: Preparation, selected: list[Selected]) -> Tokenizer:

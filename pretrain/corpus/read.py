@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class UnitResult:
     """Rule -> documents and bytes that came to it, documents and bytes that it left."""
     dropped: list[dict[str, Any]] = field(default_factory=list)
     """SHOWN documents of each rule that it dropped, to look at."""
-    tallies: dict[str, dict[str, int]] = field(default_factory=dict)
+    tallies: dict[str, Counter[str]] = field(default_factory=Tallies)
     """What the rules measured: measure -> class or bucket -> documents."""
 
 
@@ -95,7 +95,7 @@ def run(task: ReadTask) -> UnitResult:
     """Read a unit. Raises ConfigError for a broken record when the source refuses them."""
     tallies = Tallies()
     cleaning = rules(task.source.clean, tallies)
-    result = UnitResult(task.unit.index, [], cleaned={name: [0, 0, 0, 0] for name in cleaning})
+    result = UnitResult(task.unit.index, [], cleaned={name: [0, 0, 0, 0] for name in cleaning}, tallies=tallies)
     writer = RunWriter(Path(task.directory), task.sort, task.marks.of)
     for record in read_unit(task.source, task.unit):
         _take(task, record, result, writer, cleaning)
@@ -103,8 +103,7 @@ def run(task: ReadTask) -> UnitResult:
             break
     writer.flush()
     result.runs, result.read_documents, result.read_bytes = writer.runs, result.documents, result.bytes
-    result.tallies = {measure: dict(sorted(counts.items())) for measure, counts in sorted(tallies.items())}
-    write_atomically(Path(task.directory + ".json"), orjson.dumps(asdict(result)))
+    write_atomically(Path(task.directory + ".json"), orjson.dumps(result))
     return result
 
 
@@ -118,6 +117,7 @@ def _take(task: ReadTask, record: Record, result: UnitResult, writer: RunWriter,
         broken = Broken(record.file, record.record, "holds a lone surrogate, which is not Unicode text", 0)
         _count_broken(task, broken, result)
         return
+    result.tallies["read_bytes"][size_bucket(len(encoded))] += 1
     if cleaning:
         cleaned = _clean(record, len(encoded), result, cleaning)
         if cleaned is None:
@@ -148,6 +148,11 @@ def _clean(document: Document, size: int, result: UnitResult, cleaning: Mapping[
             text, size = left, len(left.encode())
         counts[2], counts[3] = counts[2] + 1, counts[3] + size
     return replace(document, text=text)
+
+
+def size_bucket(size: int) -> str:
+    """The power of two at or below a size."""
+    return str(1 << (size.bit_length() - 1)) if size else "0"
 
 
 def _count_broken(task: ReadTask, broken: Broken, result: UnitResult) -> None:

@@ -18,14 +18,9 @@ from pretrain.corpus.across.fuzzy import drop_similar
 from pretrain.corpus.read import UnitResult
 from pretrain.corpus.selected import Selected, staged
 from pretrain.corpus.spill import DROPPED, TRAIN, VALIDATION, Run
-from pretrain.corpus.workspace import Workspace
+from pretrain.corpus.workspace import CONTAMINATION, DUPLICATES, Workspace
 from pretrain.shards.files import AtomicFile, write_atomically
 from pretrain.shards.manifest import Stage
-
-DUPLICATES = "duplicates.parquet"
-"""Beside the manifest: the clusters of nearly equal documents."""
-CONTAMINATION = "contamination.jsonl"
-"""Beside the manifest: the documents that held texts of benchmarks, and what became of them."""
 
 
 def select(recipe: Corpus, results: dict[str, list[UnitResult]], workspace: Workspace) -> list[Selected]:
@@ -56,7 +51,7 @@ def _across(recipe: Corpus, chosen: list[Selected], workspace: Workspace) -> Non
 
 
 def _drop_similar(config: Fuzzy, chosen: list[Selected], workspace: Workspace) -> None:
-    file = AtomicFile(workspace.directory / DUPLICATES)
+    file = AtomicFile(workspace.beside / DUPLICATES)
     try:
         pq.write_table(drop_similar(config, chosen), file)
         file.commit()
@@ -67,7 +62,7 @@ def _drop_similar(config: Fuzzy, chosen: list[Selected], workspace: Workspace) -
 def _decontaminate(config: Decontamination, recipe: Corpus, chosen: list[Selected], workspace: Workspace) -> None:
     rows = decontaminate(config, chosen, workspace.work / "decontaminated", recipe.order == "hash")
     lines = b"".join(orjson.dumps(row) + b"\n" for row in rows)
-    write_atomically(workspace.directory / CONTAMINATION, lines)
+    write_atomically(workspace.beside / CONTAMINATION, lines)
 
 
 def _limit(name: str, recipe: Corpus, units: list[UnitResult]) -> Selected:

@@ -2,6 +2,7 @@
 
 corpora/<name>/manifest.json      appears last; until then an older one stays valid with its own data
 corpora/<name>/tokenizer/         the tokenizer of manifest.json
+corpora/<name>/report.html, ...   what happened to the documents, for people
 corpora/<name>/data-<key>/        shards; the key is over recipe, inputs and tokenizer: two recipes share no folder
 corpora/<name>/.prepare/          work in progress: runs, a record of every finished unit and shard; removed at the end
 """
@@ -19,6 +20,11 @@ from pretrain.config.errors import ConfigError
 from pretrain.shards.files import sync_directory, write_atomically
 from pretrain.shards.manifest import Manifest, load_manifest
 
+DUPLICATES, CONTAMINATION = "duplicates.parquet", "contamination.jsonl"
+DROPPED, STATISTICS, REPORT = "dropped.jsonl", "statistics.json", "report.html"
+BESIDE = (DUPLICATES, CONTAMINATION, DROPPED, STATISTICS, REPORT)
+"""For people: clusters of nearly equal documents, those that held texts of benchmarks, examples of what was dropped."""
+
 
 class Workspace:
     """Paths and bookkeeping of one preparation, identified by its key."""
@@ -30,6 +36,8 @@ class Workspace:
         self.manifest = directory / "manifest.json"
         self.tokenizer = directory / "tokenizer"
         self.new_tokenizer = self.work / "tokenizer"
+        self.beside = self.work / "beside"
+        """What will stand beside the manifest: BESIDE."""
 
     def finished(self) -> bool:
         """Whether the manifest is of this key and its files have their sizes."""
@@ -74,6 +82,10 @@ class Workspace:
         for file in self.tokenizer.iterdir():
             with open(file, "rb") as copied:
                 os.fsync(copied.fileno())
+        for name in BESIDE:
+            (self.directory / name).unlink(missing_ok=True)
+            if (self.beside / name).is_file():
+                shutil.copyfile(self.beside / name, self.directory / name)
         manifest.save(self.manifest)
         sync_directory(self.directory)
         self.clean()

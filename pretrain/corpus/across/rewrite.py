@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,5 +48,5 @@ def run(task: RewriteTask) -> UnitResult:
                 result.documents, result.bytes = result.documents + 1, result.bytes + len(encoded)
     writer.flush()
     result.runs = writer.runs
-    write_atomically(Path(task.directory + ".json"), orjson.dumps(asdict(result)))
+    write_atomically(Path(task.directory + ".json"), orjson.dumps(result))
     return result
