@@ -1,4 +1,4 @@
-"""`pretrain corpus prepare | adopt | remove | show | verify`."""
+"""`pretrain corpus prepare | adopt | remove | show | verify | train-classifier | train-perplexity`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pretrain.cli import filters
+
 app = typer.Typer(no_args_is_help=True)
+app.command("train-classifier")(filters.train_classifier)
+app.command("train-perplexity")(filters.train_perplexity)
 
 ManifestPath = Annotated[Path, typer.Argument(help="manifest.json of a prepared corpus, or its directory.")]
 

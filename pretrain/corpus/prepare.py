@@ -16,6 +16,7 @@ from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
 from pretrain.config.section import fingerprint
 from pretrain.corpus import encode, read
+from pretrain.corpus.clean import models
 from pretrain.corpus.document import Unit
 from pretrain.corpus.encode import ShardTask
 from pretrain.corpus.plan import CODES, plan_shards
@@ -98,7 +99,10 @@ def _key(recipe: Corpus, units: dict[str, list[Unit]], given: Tokenizer | None) 
         name: [(unit.items, unit.start, unit.stop, unit.stamp) for unit in found] for name, found in units.items()
     }
     content = {**recipe.content(), "tokenizer": given.fingerprint if given else recipe.content()["tokenizer"]}
-    return fingerprint({"format": FORMAT, "recipe": content, "inputs": inputs})
+    trained = {n: found for n, one in recipe.sources.items() if (found := models(one.clean, f"sources.{n}.clean"))}
+    return fingerprint(
+        {"format": FORMAT, "recipe": content, "inputs": inputs, **({"models": trained} if trained else {})}
+    )
 
 
 def _announce(workspace: Workspace, reporter: Reporter) -> None:

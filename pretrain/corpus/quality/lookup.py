@@ -13,7 +13,7 @@ Keys = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 UNKNOWN = -1
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 over the golden ratio, odd: multiplying by it spreads numbers and loses nothing (Knuth, volume 3, section 6.4)."""
+"""2^64 over the golden ratio, odd: multiplying by it spreads numbers and loses nothing (Knuth, vol. 3, 6.4)."""
 
 
 def spread(numbers: npt.NDArray[np.int64]) -> Keys:

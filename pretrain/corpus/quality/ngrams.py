@@ -109,7 +109,7 @@ class _Text:
         total = np.bincount(prefix, count, contexts)
         own = np.maximum(count - _discount(count), 0) / np.maximum(total[prefix], 1)
         prefix, suffix, own = prefix[kept], suffix[kept], own[kept]
-        left = 1 - np.bincount(prefix, own, contexts)
+        left: Doubles = 1 - np.bincount(prefix, own, contexts).astype(np.float64)
         self.probability = own + left[prefix] * self.probability[suffix]
         self.begins = self.begins[prefix]
         self.places = np.full(len(self.tokens), UNKNOWN)
