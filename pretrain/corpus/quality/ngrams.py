@@ -64,7 +64,8 @@ def estimate(documents: Sequence[Tokens], vocabulary: int, start: int, minimum: 
     """A model of n-grams up to length len(minimum), of those that stand at least minimum[n - 1] times.
 
     `minimum` begins with 1 and never falls. The mass of n-grams that are left out goes to shorter ones, so the
-    probabilities of all tokens after any history sum to 1.
+    probabilities of all tokens after any history sum to 1. Continuations are counted before anything is left out,
+    discounts among the n-grams whose first n - 1 tokens are held.
     """
     marked = [part for document in documents for part in (np.array([start]), document)]
     text = _Text(np.concatenate(marked).astype(np.int64), vocabulary, start)
