@@ -10,8 +10,6 @@ import typer
 from pretrain.cli import filters
 
 app = typer.Typer(no_args_is_help=True)
-app.command("train-classifier")(filters.train_classifier)
-app.command("train-perplexity")(filters.train_perplexity)
 
 ManifestPath = Annotated[Path, typer.Argument(help="manifest.json of a prepared corpus, or its directory.")]
 
@@ -117,3 +115,7 @@ def verify(manifest: ManifestPath) -> None:
 
 def _manifest(path: Path) -> Path:
     return path / "manifest.json" if path.is_dir() else path
+
+
+app.command("train-classifier")(filters.train_classifier)
+app.command("train-perplexity")(filters.train_perplexity)
