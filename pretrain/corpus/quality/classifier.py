@@ -22,7 +22,7 @@ FEATURES = 2**18
 """As many as Spark's HashingTF has."""
 INVERSE_REGULARIZATION = 10.0
 CACHED = 2**18
-"""Words whose coefficients are at hand: about 40 MB."""
+"""Words whose coefficients are at hand: up to about 40 MB."""
 Floats = npt.NDArray[np.float32]
 
 
@@ -32,7 +32,7 @@ class Classifier:
     def __init__(self, coefficients: Floats, intercept: float) -> None:
         self.coefficients, self.intercept = coefficients, intercept
         values = coefficients.tolist()
-        # The hash of scikit-learn's HashingVectorizer costs 2 ms a text, most of it before the first word.
+        # The hash of scikit-learn's HashingVectorizer costs 0.5 ms a text of 300 bytes, this 0.03.
         self._coefficient = lru_cache(CACHED)(lambda word: values[_feature(word)])
 
     def score(self, text: str) -> float:

@@ -1,7 +1,7 @@
 """Places of 64-bit keys in a sorted array.
 
 Keys are spread evenly, so their first bits tell within a few places where they are. On a million keys this took
-100 ns a key where np.searchsorted took 600, which waits for memory twenty times and this twice.
+a third of the time of np.searchsorted, which waits for memory twenty times where this waits twice.
 """
 
 from __future__ import annotations
