@@ -1,4 +1,4 @@
-"""`pretrain corpus prepare | adopt | remove | show | verify`."""
+"""`pretrain corpus prepare | adopt | remove | show | verify | train-classifier | train-perplexity`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pretrain.cli import filters
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -113,3 +115,7 @@ def verify(manifest: ManifestPath) -> None:
 
 def _manifest(path: Path) -> Path:
     return path / "manifest.json" if path.is_dir() else path
+
+
+app.command("train-classifier")(filters.train_classifier)
+app.command("train-perplexity")(filters.train_perplexity)

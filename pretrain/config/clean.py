@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from pretrain.config.section import Section
 
 TOP = {2: 0.20, 3: 0.18, 4: 0.16}
 REPEATED = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+Bucket = Literal["head", "middle", "tail"]
 POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 
@@ -72,6 +75,36 @@ class C4(Section):
     """Drop pages with one: they are code."""
 
 
+class Classifier(Section):
+    """GPT-3's filter: documents that look like good ones are kept more often (Brown et al. 2020, Appendix A)."""
+
+    path: str
+    """Folder that `pretrain corpus train-classifier` wrote."""
+    alpha: float = Field(9, gt=0)
+    """Documents are kept when pareto(alpha) > 1 - score; the higher, the fewer of low score."""
+
+
+class Perplexity(Section):
+    """CCNet's filter: how likely a language model of good text finds documents (Wenzek et al. 2020, section 3.4)."""
+
+    path: str
+    """Folder that `pretrain corpus train-perplexity` wrote."""
+    keep: tuple[Bucket, ...] | None = Field(None, min_length=1)
+    """Thirds of the raw documents, by perplexity. Default: head and middle."""
+    maximum: float | None = Field(None, gt=1)
+    """Keep documents up to this perplexity instead."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        keep, maximum = value.get("keep"), value.get("maximum")
+        if keep is not None and maximum is not None:
+            raise ValueError("keep and maximum exclude each other; fix: remove one of them")
+        return value if maximum is not None or keep is not None else {**value, "keep": ("head", "middle")}
+
+
 class Cleaning(Section):
     """The rules of a source; those that are not named do not apply."""
 
@@ -80,3 +113,5 @@ class Cleaning(Section):
     gopher_repetition: GopherRepetition | None = None
     gopher_quality: GopherQuality | None = None
     c4: C4 | None = None
+    classifier: Classifier | None = None
+    perplexity: Perplexity | None = None

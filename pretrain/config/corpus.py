@@ -212,4 +212,7 @@ class Corpus(Section):
             del source["weight"]
             if source["clean"] == Cleaning().plain():
                 del source["clean"]
+                continue
+            for trained in filter(None, (source["clean"]["classifier"], source["clean"]["perplexity"])):
+                del trained["path"]  # its fingerprint decides, as for the tokenizer
         return plain

@@ -9,6 +9,7 @@ from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
 from pretrain.config.section import fingerprint
 from pretrain.corpus.across.evaluation import evaluation
+from pretrain.corpus.clean import models
 from pretrain.corpus.document import Unit
 from pretrain.corpus.finish import plain
 from pretrain.corpus.phases import named, phases
@@ -97,6 +98,9 @@ def _key(recipe: Corpus, units: dict[str, list[Unit]], given: Tokenizer | None) 
     content = {**recipe.content(), "tokenizer": given.fingerprint if given else recipe.content()["tokenizer"]}
     if recipe.decontaminate:
         content["evaluation"] = fingerprint(evaluation(recipe.decontaminate).hashes.tolist())
+    trained = {n: found for n, one in recipe.sources.items() if (found := models(one.clean, f"sources.{n}.clean"))}
+    if trained:
+        content["models"] = trained
     return fingerprint({"format": FORMAT, "recipe": content, "inputs": inputs})
 
 

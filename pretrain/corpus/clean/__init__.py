@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pretrain.config.clean import Cleaning
+from pretrain.config.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -44,4 +45,27 @@ def rules(cleaning: Cleaning, tallies: Tallies) -> dict[str, Rule]:
         made["gopher_quality"] = gopher_quality(cleaning.gopher_quality)
     if cleaning.c4:
         made["c4"] = c4(cleaning.c4)
+    if cleaning.classifier:
+        from pretrain.corpus.clean.classifier import classifier
+
+        made["classifier"] = classifier(cleaning.classifier, tallies)
+    if cleaning.perplexity:
+        from pretrain.corpus.clean.perplexity import perplexity
+
+        made["perplexity"] = perplexity(cleaning.perplexity, tallies)
     return made
+
+
+def models(cleaning: Cleaning, where: str) -> dict[str, str]:
+    """Rule -> fingerprint of its trained filter. Raises ConfigError, fields below `where`, when one is not whole."""
+    from pretrain.corpus.quality.saved import verified
+
+    found = {}
+    try:
+        if cleaning.classifier:
+            found["classifier"] = verified(cleaning.classifier.path, "classifier")
+        if cleaning.perplexity:
+            found["perplexity"] = verified(cleaning.perplexity.path, "perplexity")
+    except ConfigError as error:
+        raise ConfigError(replace(one, field=f"{where}.{one.field}") for one in error.problems) from None
+    return found
