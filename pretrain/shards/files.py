@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.config.errors import ConfigError
+from pretrain.shards.remote import opened
 
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
 
@@ -99,7 +100,7 @@ def sync_directory(directory: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Hex digits of a file's checksum."""
-    with open(path, "rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
