@@ -40,6 +40,11 @@ class AtomicFile:
         self.bytes += len(view)
         return len(view)
 
+    @property
+    def sha256(self) -> str:
+        """Hex digits of what was written so far."""
+        return self._digest.hexdigest()
+
     def commit(self) -> dict[str, Any]:
         """Sync, rename into place, and return {"bytes", "sha256"} as a manifest holds them."""
         with _clear_errors(self.path):
@@ -48,7 +53,7 @@ class AtomicFile:
             self._file.close()
             os.replace(self._temporary, self.path)
             sync_directory(self.path.parent)
-        return {"bytes": self.bytes, "sha256": self._digest.hexdigest()}
+        return {"bytes": self.bytes, "sha256": self.sha256}
 
     def discard(self) -> None:
         """Leave nothing behind. Does nothing after `commit`."""

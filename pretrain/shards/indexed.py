@@ -109,8 +109,7 @@ class IndexedReader:
             size = path.stat().st_size
             self._bin_size = _suffixed(self.prefix, ".bin").stat().st_size
         except OSError as error:
-            where = path if error.filename is None else Path(error.filename)
-            raise _refused(where, f"cannot be read ({error.strerror or error})") from None
+            raise _refused(error.filename or path, f"cannot be read ({error.strerror or error})") from None
         if len(header) < HEADER.size or not header.startswith(MAGIC):
             raise _refused(path, "is not a Megatron-LM index: it must start with MMIDIDX")
         _, version, code, sequences, document_indices = HEADER.unpack(header)
@@ -179,5 +178,5 @@ def _suffixed(prefix: Path, suffix: str) -> Path:
     return prefix.with_name(prefix.name + suffix)
 
 
-def _refused(path: Path, rule: str) -> ConfigError:
+def _refused(path: str | Path, rule: str) -> ConfigError:
     return ConfigError.of("data.manifest", str(path), rule, "restore the file, or run `pretrain corpus prepare` again")

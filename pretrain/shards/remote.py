@@ -6,6 +6,7 @@ What fsspec needs for a protocol (s3fs for s3://, gcsfs for gs://) is the user's
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -42,9 +43,16 @@ class Remote(PosixPath):
         """Only kind and size are known."""
         with told(self):
             system, path = open_system(self)
-            info = system.info(path)
+            try:
+                info = system.info(path)
+            except FileNotFoundError:  # with what pathlib looks at
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self)) from None
         kind = stat.S_IFREG if info["type"] == "file" else stat.S_IFDIR
         return os.stat_result((kind | 0o444, 0, 0, 1, 0, 0, info["size"] or 0, 0, 0, 0))
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        """Refused: what writes makes its directory first."""
+        raise ConfigError.of("directory", str(self), "can only be read", "give a directory on a disk")
 
     def read_bytes(self) -> bytes:
         """All of it."""
