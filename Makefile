@@ -54,6 +54,8 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.schedules
 	$(BIN)/python -m benchmarks.monitoring
 	$(BIN)/python -m benchmarks.checkpoints
+	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.megatron
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -64,7 +64,12 @@ def write_corpus(directory: Path, shards: int, tokens: int, sparse: bool) -> Non
                 file.truncate(2 * tokens)
                 if not sparse:
                     file.write(random.integers(0, 50_257, tokens, dtype=np.uint16).tobytes())
-            parts.append(Shard(path.stem, 1, tokens, 4 * tokens, {".bin": {"bytes": 2 * tokens, "sha256": "0" * 64}}))
+            sizes = {".bin": 2 * tokens, ".idx": tokens // 40, ".documents.parquet": tokens // 100}
+            for suffix in (".idx", ".documents.parquet"):
+                with open(path.with_suffix(suffix), "wb") as file:
+                    file.truncate(sizes[suffix])
+            files = {suffix: {"bytes": size, "sha256": "0" * 64} for suffix, size in sizes.items()}
+            parts.append(Shard(path.stem, 1, tokens, 4 * tokens, files))
         train = Split(shards, shards * tokens, 4 * shards * tokens, tuple(parts))
         sources[name] = Source(weight, (), {"train": train, "validation": Split(0, 0, 0, ())})
     record = TokenizerRecord("tokenizer", "0" * 16, 50_257, 50_256)
@@ -89,7 +94,12 @@ def open_corpus(manifest: str) -> dict[str, float]:
     ended = time.perf_counter()
     assert batch.tokens.shape == (8, SAMPLE + 1) and "torch" not in sys.modules
     used = peak_kilobytes() - before
-    return {"seconds": ended - imported, "seconds_with_imports": ended - started, "megabytes": used / 1000}
+    return {
+        "seconds": ended - imported,
+        "seconds_with_imports": ended - started,
+        "megabytes": used / 1000,
+        "process_megabytes": peak_kilobytes() / 1000,
+    }
 
 
 def peak_kilobytes() -> int:

@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from pretrain.cli import filters
+from pretrain.shards.remote import located
 
 app = typer.Typer(no_args_is_help=True)
 
-ManifestPath = Annotated[Path, typer.Argument(help="manifest.json of a prepared corpus, or its directory.")]
+ManifestPath = Annotated[
+    Path, typer.Argument(parser=located, help="manifest.json of a prepared corpus, its directory, or a URL of either.")
+]
 
 
 @app.command()

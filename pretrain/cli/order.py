@@ -28,11 +28,14 @@ def show(
     """Every sample of a step: source, documents, offsets and decoded text."""
     from pretrain.served.open import open_served
     from pretrain.served.samples import read_samples, sample_text, served_in
+    from pretrain.shards.remote import local_directory
     from tokenizer import load_tokenizer
 
     served = open_served(run)
     index = served_in(served, step, rank, processes)
-    tokenizer = load_tokenizer(served.corpus.manifest.directory / served.corpus.manifest.tokenizer.path)
+    manifest = served.corpus.manifest
+    with local_directory(manifest.directory / manifest.tokenizer.path) as folder:
+        tokenizer = load_tokenizer(folder)
     samples = read_samples(served, index, tokenizer)
     if as_json:
         _print_json([sample.plain() for sample in samples])

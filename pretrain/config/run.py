@@ -81,7 +81,10 @@ class Data(Section):
     """Which tokens are served, in which shares."""
 
     manifest: str
-    """Path of the manifest.json that `pretrain corpus prepare` wrote."""
+    """Path or URL (s3://..., gs://...) of the manifest.json that `pretrain corpus prepare` wrote."""
+    stage: str | None = None
+    """Directory on a disk of each machine to which the shards are copied before the first step. None: read where they
+    lie."""
     sequence_length: Count | None = Field(None, ge=1)
     """T, tokens that a sample predicts. Default: model.context."""
     mixture: Mixture | None = None

@@ -11,6 +11,7 @@ from pretrain.corpus.progress import Reporter
 from pretrain.shards.files import sha256
 from pretrain.shards.indexed import IndexedReader
 from pretrain.shards.manifest import Manifest, Shard, load_manifest
+from pretrain.shards.remote import local_directory
 from tokenizer import load_tokenizer
 
 THREADS = 8
@@ -41,7 +42,8 @@ def verify(path: str | Path, reporter: Reporter | None = None) -> list[str]:
 def _check_tokenizer(manifest: Manifest) -> Iterator[str]:
     path = manifest.directory / manifest.tokenizer.path
     try:
-        found = load_tokenizer(path).fingerprint
+        with local_directory(path) as folder:
+            found = load_tokenizer(folder).fingerprint
     except ConfigError as error:
         yield f"{path}: {error.problems[0].rule}"
         return

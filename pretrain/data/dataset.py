@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pretrain.config.errors import ConfigError, Problem, nearest
 from pretrain.config.run import Run
-from pretrain.data.batch import Batch, make_batch
+from pretrain.data.batch import NOTHING, Batch, Cost, Tokens, make_batch
 from pretrain.data.order import Order, Places
 from pretrain.data.plan import DataPlan, make_plan
-from pretrain.data.stream import Files, TokenStream
+from pretrain.data.reads import Files, Reads
+from pretrain.data.stream import TokenStream
 from pretrain.shards.manifest import Manifest
 
 
@@ -38,10 +41,21 @@ class Corpus:
 
     def read(self, streams: Sequence[TokenStream], places: Places) -> Batch:
         """The samples at `places` [B] of `streams` (train or validation)."""
-        raw = np.empty((len(places.source), self.sequence_length + 1), dtype=self.manifest.dtype)
-        for row, source, position in zip(raw, places.source.tolist(), places.position.tolist(), strict=True):
-            streams[source].read_into(position, row)
-        return make_batch(raw.astype(np.int32), places.source, self._document_end, self._padding)
+        return self.read_together(streams, [places])[0]
+
+    def read_together(self, streams: Sequence[TokenStream], parts: Sequence[Places]) -> list[Batch]:
+        """Several batches in as few requests as can be; the first one bears the cost of all."""
+        reads = Reads(self._files)
+        rows = [self._read_rows(streams, places, reads) for places in parts]
+        costs = [reads.finish()] + [NOTHING] * (len(parts) - 1)
+        return [
+            self.batch(raw.astype(np.int32), places.source, cost)
+            for raw, places, cost in zip(rows, parts, costs, strict=True)
+        ]
+
+    def batch(self, tokens: Tokens, source: npt.NDArray[np.int64], cost: Cost = NOTHING) -> Batch:
+        """The batch of tokens [B, T+1] that were read from sources [B]."""
+        return make_batch(tokens, source, self._document_end, self._padding, cost)
 
     def plan(self, run: Run) -> DataPlan:
         """The run's data plan over this corpus. Raises ConfigError for unknown or empty sources in a mixture."""
@@ -57,11 +71,18 @@ class Corpus:
         """The order of training samples that the plan gives."""
         return Order(plan, [stream.samples for stream in self.train])
 
+    def _read_rows(self, streams: Sequence[TokenStream], places: Places, reads: Reads) -> npt.NDArray[Any]:
+        """[B, T+1] of the manifest's dtype, filled when `reads` is finished."""
+        raw = np.empty((len(places.source), self.sequence_length + 1), dtype=self.manifest.dtype)
+        for row, source, position in zip(raw, places.source.tolist(), places.position.tolist(), strict=True):
+            streams[source].read_into(position, row, reads)
+        return raw
+
     def _streams(self, split: str) -> list[TokenStream]:
         manifest, length = self.manifest, self.sequence_length
         stride = length + 1 if manifest.packing else length
         return [
-            TokenStream(source.splits[split], manifest.directory, manifest.dtype, length, self._files, stride)
+            TokenStream(source.splits[split], manifest.directory, manifest.dtype, length, stride)
             for source in manifest.sources.values()
         ]
 

@@ -98,8 +98,8 @@ class Loader:
         corpus: Corpus, order: Order, steps: range, micro_batch_size: int, rank: int, ranks: int
     ) -> Iterator[Batch]:
         for step in steps:
-            for places in micro_batches(order, step, micro_batch_size, rank, ranks):
-                yield corpus.read(corpus.train, places)
+            parts = list(micro_batches(order, step, micro_batch_size, rank, ranks))
+            yield from corpus.read_together(corpus.train, parts)
 
 
 def validation_places(

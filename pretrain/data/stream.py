@@ -4,53 +4,15 @@ where documents were packed into samples.
 
 from __future__ import annotations
 
-import os
-import threading
 from bisect import bisect_right
-from collections import OrderedDict
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from pretrain.data.reads import Reads
 from pretrain.shards.manifest import Split
-
-OPEN_FILES = 128
-"""File descriptors that one process keeps open over all its sources."""
-
-
-class Files:
-    """Open shards, the least recently used closed first. Safe from several threads."""
-
-    def __init__(self, limit: int = OPEN_FILES) -> None:
-        self._limit = limit
-        self._open: OrderedDict[Path, int] = OrderedDict()
-        self._lock = threading.Lock()  # a file must not be closed by one thread while another reads it
-
-    def read_into(self, path: Path, buffer: memoryview, offset: int) -> None:
-        """Fill `buffer` from byte `offset` of `path`. Raises OSError when the file ends before."""
-        done = 0
-        while done < len(buffer):
-            with self._lock:
-                read = os.preadv(self._descriptor(path), [buffer[done:]], offset + done)
-            if read == 0:
-                raise OSError(
-                    f"{path} ends at byte {offset + done}, {len(buffer) - done} bytes early: restore the file"
-                )
-            done += read
-
-    def _descriptor(self, path: Path) -> int:
-        descriptor = self._open.get(path)
-        if descriptor is None:
-            descriptor = os.open(path, os.O_RDONLY)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
-            self._open[path] = descriptor
-            if len(self._open) > self._limit:
-                os.close(self._open.popitem(last=False)[1])
-        else:
-            self._open.move_to_end(path)
-        return descriptor
 
 
 class TokenStream:
@@ -62,7 +24,6 @@ class TokenStream:
         directory: Path,
         dtype: str,
         sequence_length: int,
-        files: Files,
         stride: int | None = None,
     ) -> None:
         self.shards = split.shards
@@ -70,7 +31,6 @@ class TokenStream:
         self._ends = list(accumulate(shard.tokens for shard in split.shards))
         self._itemsize = np.dtype(dtype).itemsize
         self._length, self._stride = sequence_length, stride or sequence_length
-        self._files = files
         self.tokens = self._ends[-1] if self._ends else 0
         self.samples = max(0, (self.tokens - 1 - sequence_length) // self._stride + 1)
 
@@ -93,13 +53,13 @@ class TokenStream:
         shard = bisect_right(self._ends, token)
         return shard, token - (self._ends[shard - 1] if shard else 0)
 
-    def read_into(self, sample: int, row: npt.NDArray[np.generic]) -> None:
-        """Read sample `sample` into `row` [T+1], which has the stream's dtype. Windows may cross shards."""
+    def read_into(self, sample: int, row: npt.NDArray[np.generic], reads: Reads) -> None:
+        """Let `reads` read a sample into `row` [T+1], which has the stream's dtype. Windows may cross shards."""
         buffer = row.data.cast("B")
         token, wanted = self.window(sample).start, len(row)
         while wanted:
             shard, start = self.locate(token)
             here = min(wanted, self.shards[shard].tokens - start)
             size = here * self._itemsize
-            self._files.read_into(self._paths[shard], buffer[:size], start * self._itemsize)
+            reads.read_into(self._paths[shard], buffer[:size], start * self._itemsize)
             buffer, token, wanted = buffer[size:], token + here, wanted - here

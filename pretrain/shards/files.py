@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.config.errors import ConfigError
+from pretrain.shards.remote import opened
 
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file is too large"}
 
@@ -39,6 +40,11 @@ class AtomicFile:
         self.bytes += len(view)
         return len(view)
 
+    @property
+    def sha256(self) -> str:
+        """Hex digits of what was written so far."""
+        return self._digest.hexdigest()
+
     def commit(self) -> dict[str, Any]:
         """Sync, rename into place, and return {"bytes", "sha256"} as a manifest holds them."""
         with _clear_errors(self.path):
@@ -47,7 +53,7 @@ class AtomicFile:
             self._file.close()
             os.replace(self._temporary, self.path)
             sync_directory(self.path.parent)
-        return {"bytes": self.bytes, "sha256": self._digest.hexdigest()}
+        return {"bytes": self.bytes, "sha256": self.sha256}
 
     def discard(self) -> None:
         """Leave nothing behind. Does nothing after `commit`."""
@@ -99,7 +105,7 @@ def sync_directory(directory: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Hex digits of a file's checksum."""
-    with open(path, "rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from pretrain.config.errors import ConfigError
 from pretrain.shards.files import AtomicFile
+from pretrain.shards.remote import Remote, located, read_range
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
@@ -93,22 +94,22 @@ class IndexedWriter:
 
 
 class IndexedReader:
-    """PREFIX.bin and PREFIX.idx, mapped into memory; nothing is read before it is asked for.
+    """PREFIX.bin and PREFIX.idx, mapped into memory; nothing is read before it is asked for. Of remote files the
+    arrays that are asked for are fetched.
 
     Raises ConfigError when a file is missing, not of this format, or not of the size that the header says.
     """
 
     def __init__(self, prefix: str | Path) -> None:
-        self.prefix = Path(prefix)
+        self.prefix = located(prefix)
         path = _suffixed(self.prefix, ".idx")
         self._path = path
         try:
-            with open(path, "rb") as file:
-                header = file.read(HEADER.size)
+            header = read_range(path, 0, HEADER.size)
             size = path.stat().st_size
             self._bin_size = _suffixed(self.prefix, ".bin").stat().st_size
         except OSError as error:
-            raise _refused(Path(error.filename), f"cannot be read ({error.strerror})") from None
+            raise _refused(error.filename or path, f"cannot be read ({error.strerror or error})") from None
         if len(header) < HEADER.size or not header.startswith(MAGIC):
             raise _refused(path, "is not a Megatron-LM index: it must start with MMIDIDX")
         _, version, code, sequences, document_indices = HEADER.unpack(header)
@@ -134,6 +135,8 @@ class IndexedReader:
         """[tokens] of the token type: all documents back to back."""
         if not self._bin_size:
             return np.empty(0, self.dtype)  # an empty file cannot be mapped
+        if isinstance(self.prefix, Remote):
+            return np.frombuffer(_suffixed(self.prefix, ".bin").read_bytes(), self.dtype)
         return np.memmap(_suffixed(self.prefix, ".bin"), dtype=self.dtype, mode="r")
 
     @cached_property
@@ -165,12 +168,15 @@ class IndexedReader:
 
     def _part(self, start: int, dtype: str, count: int) -> npt.NDArray[Any]:
         # The header has 34 bytes, so the arrays are not aligned; numpy handles that.
-        return self._index[start : start + count * np.dtype(dtype).itemsize].view(dtype)
+        stop = start + count * np.dtype(dtype).itemsize
+        if isinstance(self._path, Remote):
+            return np.frombuffer(read_range(self._path, start, stop), dtype)
+        return self._index[start:stop].view(dtype)
 
 
 def _suffixed(prefix: Path, suffix: str) -> Path:
     return prefix.with_name(prefix.name + suffix)
 
 
-def _refused(path: Path, rule: str) -> ConfigError:
+def _refused(path: str | Path, rule: str) -> ConfigError:
     return ConfigError.of("data.manifest", str(path), rule, "restore the file, or run `pretrain corpus prepare` again")

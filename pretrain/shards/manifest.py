@@ -11,6 +11,7 @@ from typing import Any, Self
 import orjson
 
 from pretrain.config.errors import ConfigError
+from pretrain.shards.remote import file_sizes, located
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation")
@@ -140,26 +141,29 @@ class Manifest:
 
 
 def load_manifest(path: str | Path, *, check_sizes: bool = True) -> Manifest:
-    """Read a manifest and check the sizes of its files (checksums: `pretrain corpus verify`).
+    """Read a manifest (a path or a URL) and check the sizes of its files (checksums: `pretrain corpus verify`).
 
     Raises ConfigError when the file is missing, not a manifest, of another version, or a shard is missing or cut short.
     """
-    path = Path(path)
-    if not path.is_file():
-        fix = "run `pretrain corpus prepare RECIPE.yaml` first, or give the path of its manifest.json"
-        raise ConfigError.of("data.manifest", str(path), "must be an existing file", fix)
+    path = located(path)
     try:
+        if not path.is_file():
+            fix = "run `pretrain corpus prepare RECIPE.yaml` first, or give the path of its manifest.json"
+            raise ConfigError.of("data.manifest", str(path), "must be an existing file", fix)
         plain = orjson.loads(path.read_bytes())
         version = plain.pop("format_version")
         if version != FORMAT_VERSION:
             fix = "prepare the corpus again with this version of pretrain"
             raise ConfigError.of("data.manifest", str(path), f"has format {version}, this reads {FORMAT_VERSION}", fix)
         manifest = _from_plain(plain, path.parent)
+        if check_sizes:
+            _check_sizes(manifest)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         fix = "give the manifest.json that `pretrain corpus prepare` wrote"
         raise ConfigError.of("data.manifest", str(path), f"is not a manifest ({error!r})", fix) from None
-    if check_sizes:
-        _check_sizes(manifest)
+    except OSError as error:
+        fix = "check the path, the rights and the connection"
+        raise ConfigError.of("data.manifest", str(path), f"cannot be read ({error})", fix) from None
     return manifest
 
 
@@ -179,21 +183,16 @@ def _source(plain: dict[str, Any]) -> Source:
 
 
 def _check_sizes(manifest: Manifest) -> None:
-    for source in manifest.sources.values():
-        for split in source.splits.values():
-            for shard in split.shards:
-                for suffix, expected in shard.files.items():
-                    _check_size(manifest.directory / (shard.path + suffix), expected["bytes"])
-
-
-def _check_size(path: Path, expected: int) -> None:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        size = -1
-    if size != expected:
-        rule = f"must have {expected:,} bytes as the manifest says; it " + (
-            f"has {size:,}" if size >= 0 else "is missing"
-        )
-        fix = "run `pretrain corpus prepare` again, or restore the file"
-        raise ConfigError.of("data.manifest", str(path), rule, fix)
+    files = [
+        (manifest.directory / (shard.path + suffix), int(expected["bytes"]))
+        for source in manifest.sources.values()
+        for split in source.splits.values()
+        for shard in split.shards
+        for suffix, expected in shard.files.items()
+    ]
+    for (path, expected), size in zip(files, file_sizes(path for path, _ in files), strict=True):
+        if size != expected:
+            found = "is missing" if size is None else f"has {size:,}"
+            rule = f"must have {expected:,} bytes as the manifest says; it {found}"
+            fix = "run `pretrain corpus prepare` again, or restore the file"
+            raise ConfigError.of("data.manifest", str(path), rule, fix)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pretrain.config.errors import ConfigError
 from pretrain.shards.files import AtomicFile
+from pretrain.shards.remote import Remote, located, opened
 
 SUFFIX = ".documents.parquet"
 ROW_GROUP = 100_000
@@ -103,9 +104,9 @@ def find_rows(prefix: str | Path, wanted: Collection[str]) -> Iterator[int]:
 
 
 def _opened(prefix: str | Path) -> pq.ParquetFile:
-    path = Path(f"{prefix}{SUFFIX}")
+    path = located(f"{prefix}{SUFFIX}")
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(opened(path) if isinstance(path, Remote) else path)
     except (OSError, pa.ArrowInvalid) as error:
         fix = "restore the file, or run `pretrain corpus prepare` again"
         raise ConfigError.of("sidecar", str(path), f"cannot be read ({error})", fix) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from pretrain.checkpoint.rank import Extra
 from pretrain.checkpoint.save import Saved, Saver
 from pretrain.checkpoint.state import TrainState
+from pretrain.data.batch import Batch
 from pretrain.data.loader import Loader
 from pretrain.data.order import extend_hash
 from pretrain.monitoring.metrics import Metrics
@@ -22,6 +24,7 @@ from pretrain.training.record import Record
 from pretrain.training.rows import Teller, validation_row
 from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
+from pretrain.training.share import shared_steps
 from pretrain.training.spikes import RollBack, describe, make_judge
 from pretrain.training.step import DivergedError, StepResult, train_step
 
@@ -58,11 +61,12 @@ def train_until_done(
         _loader(session, steps) as loader,
         _saver(session, metrics, checkpoints, extra) as saver,
     ):
+        batches = _batches(session, steps, loader)
         for step in steps:
             teller.begin()
             world.at("data", step + 1)
             asked = stop.look()
-            result = _step(session, state, loader, saver, _votes(asked, clocks, saver, world), checkpoints)
+            result = _step(session, state, batches, saver, _votes(asked, clocks, saver, world), checkpoints)
             world.started()
             before, state = state, advance(session, state, result.verdict.history)
             agreed, last, record.step = Agreed(*result.votes), step == steps[-1], state.step
@@ -110,13 +114,19 @@ def _votes(asked: StopRequest | None, clocks: Clocks, saver: Saver, world: World
 
 
 def _loader(session: Session, steps: range) -> Loader:
-    """The micro-batches of this rank; none where the pipeline needs none."""
+    """The micro-batches that this rank reads; none where the pipeline needs none, or another rank reads them."""
     run, mesh = session.run, session.mesh
-    needed = steps if session.runner.reads else range(0)
+    needed = steps if session.runner.reads and mesh.is_first_of_tensor else range(0)
     rank, ranks = mesh.at.data, mesh.layout.data
     return Loader(
         session.corpus, session.order, needed, run.batch.micro_batch_size, rank, ranks, run.data.prefetch
     )  # fmt: skip
+
+
+def _batches(session: Session, steps: range, loader: Loader) -> Iterator[Batch]:
+    """The micro-batches that this rank is fed."""
+    numbers = (session.micro_batches(step) if session.runner.reads else 0 for step in steps)
+    return shared_steps(loader, numbers, session.run.batch.micro_batch_size, session.corpus, session.mesh)
 
 
 def advance(session: Session, state: TrainState, history: History) -> TrainState:
@@ -138,13 +148,13 @@ def advance(session: Session, state: TrainState, history: History) -> TrainState
 
 
 def _step(
-    session: Session, state: TrainState, loader: Loader, saver: Saver, votes: list[bool], checkpoints: Path
+    session: Session, state: TrainState, batches: Iterator[Batch], saver: Saver, votes: list[bool], checkpoints: Path
 ) -> StepResult:
     step = state.step
     rate = learning_rate(session.run, session.plan.tokens_before(step + 1))
     result = train_step(
         session.runner,
-        loader,
+        batches,
         session.micro_batches(step),
         session.targets(step),
         len(session.corpus.sources),

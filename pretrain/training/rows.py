@@ -77,6 +77,8 @@ def train_row(
         **{f"batch_tokens/{name}": count for name, count in zip(names, losses.tokens, strict=True) if count},
         "step_seconds": seconds,
         "data_seconds": result.data_seconds,
+        "data_bytes": result.read.bytes,
+        "data_requests": result.read.requests,
         "tokens_per_second": speed.tokens_per_second,
         "tflops": speed.tflops,
         "mfu": speed.mfu,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from pretrain.resilience.attempts import read_attempts
 from pretrain.resilience.signals import StopFlag
 from pretrain.resilience.stop import clear_stop, read_stop
 from pretrain.shards.manifest import Manifest
+from pretrain.shards.remote import fetch_directory
 from pretrain.shards.repetition import repeated
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
@@ -35,6 +35,7 @@ from pretrain.training.resume import go_on
 from pretrain.training.rollback import roll_back
 from pretrain.training.setup import Session, code_directory, open_session, saved_layout
 from pretrain.training.spikes import RollBack
+from pretrain.training.staging import stage
 
 EXIT = {"finished": 0, "stopped": 0, "saved": os.EX_TEMPFAIL}
 """The exit code of every rank. 75: saved, and there is more to do; start it again."""
@@ -46,8 +47,9 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
     with hold(directory, world), StopFlag(directory.path if world.is_writer else None) as stop:
         record.open(directory.path)
         healthy = check_health(world, directory.path, run.resilience.health)
+        manifest, staged = stage(run, manifest, world)
         session, state, messages = go_on(open_session(run, manifest, world), directory)
-        messages = healthy + messages
+        messages = healthy + staged + messages
         record.begin(state.step)
         if state.step >= session.total_steps:
             record.ended("finished", "there was nothing more to do")
@@ -190,7 +192,7 @@ def _extra(run: Run, manifest: Manifest) -> Extra:
 
     def write(checkpoint: Path) -> None:
         (checkpoint / "run.yaml").write_text(to_yaml(run), encoding="utf-8")
-        shutil.copytree(manifest.directory / manifest.tokenizer.path, checkpoint / "tokenizer")
+        fetch_directory(manifest.directory / manifest.tokenizer.path, checkpoint / "tokenizer")
 
     return write
 

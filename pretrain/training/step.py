@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from pretrain.config.errors import RunError
-from pretrain.data.batch import Batch
+from pretrain.data.batch import Batch, Cost
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.runner import MicroBatch, Runner
 from pretrain.resilience.spikes import Finding, History, Verdict
@@ -50,6 +50,8 @@ class StepResult:
     """Before clipping; NaN for every norm that is no number."""
     data_seconds: float
     """Waited for the loader."""
+    read: Cost
+    """Of the corpus, by all ranks together."""
     votes: list[bool]
     """For each vote of this rank, whether any rank voted so."""
     verdict: Verdict
@@ -124,8 +126,10 @@ def train_step(
     if runner.reports:
         for batch, losses in zip(mine, per_token, strict=True):
             add_losses(sums, losses, batch)
-    agreed = mesh.world.sum(torch.cat([sums, sums.new_tensor(votes)]))
+    read = [sum(batch.cost[part] for batch in mine) for part in range(2)]
+    agreed = mesh.world.sum(torch.cat([sums, sums.new_tensor([*read, *votes])]))
     result = source_loss(agreed[: 2 * sources])
+    told = [int(number) for number in agreed[2 * sources :].tolist()]
     runner.reduce()
     norm = agreed_norm(runner, mesh)
     verdict = judge(result.mean, norm)
@@ -138,7 +142,7 @@ def train_step(
     clues = None
     if verdict.finding and not verdict.finding.is_number:
         clues = _clues(runner, fed, per_token, micro_batches, mesh)
-    return StepResult(result, norm, data_seconds, [bool(v) for v in agreed[2 * sources :] > 0], verdict, clues)
+    return StepResult(result, norm, data_seconds, Cost(*told[:2]), [vote > 0 for vote in told[2:]], verdict, clues)
 
 
 def agreed_norm(runner: Runner, mesh: Mesh) -> float:

@@ -17,6 +17,7 @@ from pretrain.data.order import Places
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.runner import Runner
 from pretrain.shards.manifest import Manifest
+from pretrain.training.share import share
 from pretrain.training.step import SourceLoss, add_losses, source_loss, to_device
 
 
@@ -36,13 +37,18 @@ def validate(runner: Runner, corpus: Corpus, run: Run, mesh: Mesh) -> SourceLoss
     device = mesh.world.device
     sums = torch.zeros(2 * len(corpus.sources), dtype=torch.float64, device=device)
     for group in _groups(corpus, run, mesh):
-        batches = [corpus.read(corpus.validation, places) for places, _ in group] if runner.reads else []
+        batches = _read([places for places, _ in group], corpus, run, mesh) if runner.reads else []
         per_token = runner.evaluate([to_device(batch, device) for batch in batches], len(group))
         if runner.reports:
             for batch, losses, (_, counted) in zip(batches, per_token, group, strict=True):
                 kept = Batch(batch.tokens[:counted], batch.source[:counted], None, batch.is_target[:counted])
                 add_losses(sums, losses[:counted], kept)
     return source_loss(mesh.world.sum(sums))
+
+
+def _read(parts: list[Places], corpus: Corpus, run: Run, mesh: Mesh) -> list[Batch]:
+    mine = corpus.read_together(corpus.validation, parts) if mesh.is_first_of_tensor else []
+    return share(mine, len(parts), run.batch.micro_batch_size, corpus, mesh)
 
 
 def _groups(corpus: Corpus, run: Run, mesh: Mesh) -> Iterator[list[tuple[Places, int]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 from pretrain.data import origin as module
 from pretrain.data.dataset import Corpus
 from pretrain.data.origin import Origin, document_id, origins
+from pretrain.data.pieces import pieces
 from pretrain.data.plan import DataPlan, Phase, Stage
 from pretrain.shards.indexed import IndexedReader, IndexedWriter
 from pretrain.shards.manifest import Manifest, Shard, Source, Split, TokenizerRecord
+from pretrain.shards.remote import located
 from pretrain.shards.sidecar import SidecarWriter
+from tests.remote import upload
 
 LENGTHS = [[10, 6, 20, 4], [3, 30, 7]]
 """Tokens of the documents of two shards of 40 tokens: the stream has 80, and 9 samples of 8."""
@@ -92,3 +96,14 @@ def test_a_corpus_without_indexes_names_shards(tmp_path: Path) -> None:
     assert all(origin.documents is None for origin in found)
     assert document_id(corpus, found[0]) == found[0].shard
     assert document_id(corpus, Origin(0, "wiki", "wiki-0", (2, 2))) == "wiki-0 document 2"
+
+
+def test_documents_behind_a_url(tmp_path: Path) -> None:
+    local = corpus_of(tmp_path)
+    upload(tmp_path, "memory://origin")
+    remote = Corpus(replace(local.manifest, directory=located("memory://origin")), 8)
+    order = local.order(DataPlan(1, 8, ("wiki",), (Phase(0, 0, 3),), (Stage(0, (1,)),)))
+    found = origins(remote, order, np.arange(9))
+    assert found == origins(local, order, np.arange(9))
+    assert document_id(remote, found[0]) == document_id(local, found[0])
+    assert pieces(remote, 0, 4) == pieces(local, 0, 4)
