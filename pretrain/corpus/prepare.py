@@ -101,7 +101,8 @@ def _key(recipe: Corpus, units: dict[str, list[Unit]], given: Tokenizer | None) 
     trained = {n: found for n, one in recipe.sources.items() if (found := models(one.clean, f"sources.{n}.clean"))}
     if trained:
         content["models"] = trained
-    return fingerprint({"format": FORMAT, "recipe": content, "inputs": inputs})
+    # the order of the sources says whose copy of a document stays
+    return fingerprint({"format": FORMAT, "recipe": content, "sources": list(inputs), "inputs": inputs})
 
 
 def _announce(workspace: Workspace, reporter: Reporter) -> None:

@@ -40,7 +40,7 @@ def test_killed_at_a_rename(renames: int, tmp_path: Path, tokenizer: Path) -> No
     web = [write_jsonl(tmp_path / f"web-{i}.jsonl", texts(f"web{i}", 60)) for i in range(2)]
     books = write_jsonl(tmp_path / "books.jsonl", texts("book", 60))
     plain = recipe(tmp_path / "out", tokenizer, {"web": jsonl(*web), "books": jsonl(books)}, shard_size=1000)
-    done = subprocess.run([sys.executable, "-c", KILLED, yaml.safe_dump(plain.plain()), str(renames)])
+    done = subprocess.run([sys.executable, "-c", KILLED, yaml.safe_dump(plain.plain(), sort_keys=False), str(renames)])
     assert done.returncode == -9, "prepared before it was to be killed: give a smaller number"
     assert not (tmp_path / "out" / "manifest.json").exists()
     shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.documents.parquet")}
