@@ -18,6 +18,7 @@ from pretrain.corpus.preparation import Preparation
 from pretrain.corpus.progress import Reporter
 from pretrain.corpus.sources import find_units
 from pretrain.corpus.workspace import Workspace, locked
+from pretrain.shards.files import clear_errors
 from pretrain.shards.manifest import load_manifest
 from tokenizer import Tokenizer, load_tokenizer
 
@@ -55,7 +56,8 @@ def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
 def run_here(preparation: Preparation, reporter: Reporter) -> None:
     """All phases, in processes of this machine."""
     preparation.save()
-    with Pool(preparation.recipe.workers or default_workers()) as pool:
+    full = clear_errors(preparation.workspace.directory)
+    with full, Pool(preparation.recipe.workers or default_workers()) as pool:
         for phase in phases(preparation):
             tasks = phase.tasks(preparation)
             done = map(phase.run, tasks) if phase.alone else pool.map(phase.run, tasks)

@@ -27,14 +27,14 @@ class AtomicFile:
         self.bytes = 0
         self._temporary = path.with_name(path.name + ".tmp")
         self._digest = hashlib.sha256()
-        with _clear_errors(path):
+        with clear_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._temporary, "wb", buffering=1 << 20)
 
     def write(self, data: Any) -> int:
         """Append bytes (anything with the buffer interface) and return how many."""
         view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        with _clear_errors(self.path):
+        with clear_errors(self.path):
             self._file.write(view)
         self._digest.update(view)
         self.bytes += len(view)
@@ -47,7 +47,7 @@ class AtomicFile:
 
     def commit(self) -> dict[str, Any]:
         """Sync, rename into place, and return {"bytes", "sha256"} as a manifest holds them."""
-        with _clear_errors(self.path):
+        with clear_errors(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -69,7 +69,7 @@ class AtomicFile:
 
     def flush(self) -> None:
         """Hand buffered bytes to the system."""
-        with _clear_errors(self.path):
+        with clear_errors(self.path):
             self._file.flush()
 
     def writable(self) -> bool:
@@ -110,7 +110,8 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, met while writing `path`, into a ConfigError."""
     try:
         yield
     except OSError as error:

@@ -1,10 +1,7 @@
 """What is wrong with the input is said with its place, before anything is put under the corpus's name."""
 
 import json
-import os
-import resource
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,27 +76,6 @@ def test_bad_tokenizers(tmp_path: Path, tokenizer: Path) -> None:
         prepare(recipe(tmp_path / "out", tmp_path / "tokenizer.json", {"a": jsonl(path)}))
     with pytest.raises(ConfigError, match=r"tokenizer\.train\.vocab_size = 50000\n +rule: the text is too little"):
         prepare(recipe(tmp_path / "out", {"train": {"vocab_size": 50_000}}, {"a": jsonl(path)}))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Makes a folder that holds only so many bytes: a tmpfs where we may mount, else a limit on each file."""
-    folder, mounted = tmp_path / "disk", []
-    folder.mkdir()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def make(size: int) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        if os.getuid() == 0 and not subprocess.run(command, capture_output=True).returncode:
-            mounted.append(folder)
-        else:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size // 16, before[1]))
-        return folder
-
-    yield make
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    for place in mounted:
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_a_full_disk_is_said_and_nothing_half_stays(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,9 +39,9 @@ STAGES = [
 LEAKED = " ".join(f"secret{i}" for i in range(20))
 
 
-def everything(directory: Path, tokenizer: Path, **more: object) -> Corpus:
-    """A recipe with every phase and stage; its inputs lie beside `directory` and are written once."""
-    inputs = directory.parent
+def everything(directory: Path, tokenizer: Path, inputs: Path | None = None, **more: object) -> Corpus:
+    """A recipe with every phase and stage; its inputs are written once, beside `directory` if not elsewhere."""
+    inputs = inputs or directory.parent
     if not (inputs / "eval.jsonl").exists():
         write_inputs(inputs)
     paths = [str(inputs / f"part-{i}.jsonl") for i in range(5)]
@@ -137,6 +143,65 @@ def test_killed_in_a_phase(phase: str, renames: int, tmp_path: Path, tokenizer: 
     assert not (tmp_path / "out" / "manifest.json").exists()
     prepare(plain)
     assert made(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("name", ["read", "lines", "rewrite", "select", "encode", "finish"])
+def test_a_full_disk_in_a_phase(
+    name: str, small_disk: Callable[[int], Path], tmp_path: Path, tokenizer: Path, whole: dict[str, bytes]
+) -> None:
+    """One error; when there is room again the same command goes on."""
+    folder = small_disk(4 << 20)
+    plain = everything(folder / "out", tokenizer, inputs=tmp_path)
+    preparation = _opened(plain)
+    filler = folder / "filler"
+    for phase in phases(preparation):
+        if phase.name == name:
+            with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+            break
+        do_rank(None, 0, 1, str(folder / "out"), phase.name)
+    with pytest.raises(ConfigError, match=r"the disk is full|the file is too large"):
+        prepare(plain)
+    assert not (folder / "out" / "manifest.json").exists()
+    filler.unlink()
+    prepare(plain)
+    assert made(folder / "out") == whole
+
+
+def test_a_worker_that_is_killed(tmp_path: Path, tokenizer: Path, whole: dict[str, bytes]) -> None:
+    """As the kernel does when memory runs out: one error, and what was finished is kept."""
+    plain = everything(tmp_path / "out", tokenizer, workers=2)
+    script = "import sys; from tests.corpus.test_phases import killing; killing(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", script, yaml.safe_dump(plain.plain(), sort_keys=False)])
+    assert done.returncode == 7
+    prepare(plain)
+    assert made(tmp_path / "out") == whole
+
+
+def killing(text: str) -> None:
+    """Prepare, and kill a worker when the first unit is read; ends with 7 when that is said."""
+    from concurrent.futures import process
+
+    pool: list[process.ProcessPoolExecutor] = []
+    started = process.ProcessPoolExecutor._start_executor_manager_thread
+
+    def noted(executor: process.ProcessPoolExecutor) -> None:
+        pool.append(executor)
+        started(executor)
+
+    def kill(directory: Path) -> None:
+        while not list(directory.rglob("unit-*.json")):
+            time.sleep(0.001)
+        os.kill(next(iter(pool[0]._processes)), signal.SIGKILL)
+
+    process.ProcessPoolExecutor._start_executor_manager_thread = noted
+    plain = Corpus.parse(yaml.safe_load(text))
+    threading.Thread(target=kill, args=[Path(plain.corpus_directory)], daemon=True).start()
+    try:
+        prepare(plain)
+    except ConfigError as error:
+        sys.exit(7 if "a worker process was killed" in str(error) else 1)
 
 
 def test_a_part_is_never_taken_for_the_whole(tmp_path: Path, tokenizer: Path) -> None:

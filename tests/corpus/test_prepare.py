@@ -236,7 +236,7 @@ def test_shards_are_bounded(tmp_path: Path, tokenizer: Path, monkeypatch: pytest
 
 def test_the_order_of_sources_is_part_of_the_recipe(tmp_path: Path, tokenizer: Path) -> None:
     """It says whose copy of a document stays."""
-    one, two = (jsonl(write_jsonl(tmp_path / f"{name}.jsonl", texts("same", 9) + [name])) for name in "ab")
+    one, two = (jsonl(write_jsonl(tmp_path / f"{name}.jsonl", [*texts("same", 9), name])) for name in "ab")
     first = load_manifest(prepare(recipe(tmp_path / "out", tokenizer, {"a": one, "b": two}, validation=0)))
     assert (first.sources["a"].splits["train"].documents, first.sources["b"].splits["train"].documents) == (10, 1)
     second = load_manifest(prepare(recipe(tmp_path / "out", tokenizer, {"b": two, "a": one}, validation=0)))
