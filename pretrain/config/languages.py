@@ -18,6 +18,7 @@ def known_language(code: str) -> str:
     """The code, if it is one of those; the error names the nearest one."""
     if code in LANGUAGES:
         return code
-    guess = nearest(code.lower(), sorted(LANGUAGES))
+    start = code.lower()[:2]  # of "eng" and "korean"
+    guess = start if start in LANGUAGES else nearest(code.lower(), sorted(LANGUAGES))
     fix = f"did you mean {guess!r}?" if guess else "give codes such as en, ko, de"
     raise ValueError(f"unknown language {code!r}; fix: {fix}")

@@ -1,7 +1,7 @@
 """Personal data: a mark in its place, counted by kind.
 
-Patterns find what has the form, checks take out what only looks like it. Their bounds are ASCII's, not those of words, so
-that what a Korean particle follows is found too; what may be long is possessive or bounded, so that the time is linear.
+Patterns find what has the form, checks take out what only looks like it. The bounds of a pattern are ASCII's, not those of
+words, so that a Korean particle may follow; what may be long is bounded, so that the time is linear.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pretrain.config.clean import PersonalData
 from pretrain.corpus.clean import Rule, Tallies
 
 EMAIL = re.compile(
-    r"(?<![A-Za-z0-9_.+%-])(?P<local>[A-Za-z0-9_][A-Za-z0-9_.+%-]{0,63}+)"
+    r"(?<![A-Za-z0-9_.+%@-])(?P<local>[A-Za-z0-9_][A-Za-z0-9_.+%-]{0,63}+)"
     r"@(?P<domain>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}(?P<top>[A-Za-z]{2,18}))"
     r"(?![A-Za-z0-9_@(-]|\.[A-Za-z0-9])"
 )
@@ -41,17 +41,17 @@ CARD = re.compile(
     r"(?![A-Za-z0-9_]|[ .-][0-9])"
 )
 ISSUERS = re.compile(
-    r"4(?:.{12}|.{15}|.{18})|(?:5[1-5]|2[2-7]).{14}|3[47].{13}|3(?:0[0-5]|[68].).{11}"
+    r"4(?:.{12}|.{15}|.{18})|5[1-5].{14}|2(?:2[2-9]|[3-6].|7[0-2]).{13}|3[47].{13}|3(?:0[0-5]|[68].).{11}"
     r"|35.{14}|6(?:011|4[4-9].|5..).{12}|62.{14,17}"
 )
 """Visa, Mastercard, American Express, Diners Club, JCB, Discover, UnionPay: first digits and lengths."""
 
 PHONE = re.compile(
     r"""(?<![A-Za-z0-9_.+/#$%=-])(?:
-        \+[1-9][0-9]{0,2}(?:[ .-]?\(0?[0-9]{1,4}\))?(?:[ .-]?[0-9]{1,5}){2,6}  # international
+        \+[1-9][0-9]{0,2}(?:[ .-]?\(0?[0-9]{1,4}\))?[ .-]?[0-9]{1,14}(?:[ .-][0-9]{1,8}){0,5}  # international
       | (?:1[ .-])?(?:\([2-9][0-9]{2}\)[ ]?|[2-9][0-9]{2}(?P<mark>[.-]))  # North America
         [2-9][0-9]{2}(?(mark)(?P=mark)|[ .-])[0-9]{4}
-      | (?:\(0[1-9][0-9]{0,2}\)[ ]?|0[1-9][0-9]{0,2}-)[0-9]{3,4}-[0-9]{4} | 010[0-9]{8}  # Korea, Japan
+      | (?:\(?0[1-9][0-9]{0,2}\)[ ]?|0[1-9][0-9]{0,2}-)[0-9]{3,4}-[0-9]{4} | 010[0-9]{8}  # Korea, Japan
     )(?![A-Za-z0-9_]|[.,-][0-9])""",
     re.VERBOSE,
 )
