@@ -99,7 +99,7 @@ def test_the_distribution_reaches_the_units(tmp_path: Path) -> None:
 
 
 def test_shares_in_real_text(data: Path) -> None:
-    """Kept, Korean and English ones of 300: manuals; many of the web are lists of names, of which the model is unsure."""
+    """Kept, Korean and English ones of 300 manuals; of lists of names, common in the web, the model is unsure."""
     shares = {}
     for name in ("ko", "web"):
         tallies = Tallies()

@@ -1,7 +1,7 @@
 """Personal data: a mark in its place, counted by kind.
 
-Patterns find what has the form, checks take out what only looks like it. The bounds of a pattern are ASCII's, not those of
-words, so that a Korean particle may follow; what may be long is bounded, so that the time is linear.
+Patterns find what has the form, checks take out what only looks like it. The bounds of a pattern are ASCII's, not those
+of words, so that a Korean particle may follow; what may be long is bounded, so that the time is linear.
 """
 
 from __future__ import annotations
