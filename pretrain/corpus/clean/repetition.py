@@ -60,24 +60,32 @@ class Repeats:
     """Which n-gram stands there; the same in two places means the same words."""
     counts: Numbers
     """Number of an n-gram -> its places."""
-    again: npt.NDArray[np.bool_]
-    """Which of the places are not the first of their n-gram."""
+    again: Numbers
+    """Those of the places that are not the first of their n-gram."""
+
+    @classmethod
+    def of_words(cls, numbers: Numbers) -> Self:
+        """Words, which are numbered already; nobody asks which come again."""
+        counts = np.bincount(numbers)
+        places = np.flatnonzero(counts[numbers] > 1)
+        return cls(places, numbers[places], counts, places[:0])
 
     @classmethod
     def find(cls, places: Numbers, keys: Numbers) -> Self:
         """Of the n-grams at `places` those whose key is not the only one."""
         order = keys.argsort(kind="stable")
         ordered = keys[order]
-        begins = np.concatenate((np.ones(1, bool), ordered[1:] != ordered[:-1]))[: len(keys)]
-        numbers, first = np.empty_like(order), np.empty(len(keys), bool)
+        begins = np.ones(len(keys), bool)
+        np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+        numbers, first = np.empty_like(order), np.empty_like(begins)
         numbers[order], first[order] = begins.cumsum() - 1, begins
         counts = np.bincount(numbers)
         twice = counts[numbers] > 1
-        return cls(places[twice], numbers[twice], counts, ~first[twice])
+        return cls(places[twice], numbers[twice], counts, places[~first])
 
     def longer(self) -> Self:
         """Those of one word more: an n-gram and the one that begins a word later."""
-        both = np.flatnonzero(np.diff(self.places) == 1)
+        both = np.flatnonzero(self.places[1:] - self.places[:-1] == 1)
         return self.find(self.places[both], self.numbers[both] * len(self.counts) + self.numbers[both + 1])
 
 
@@ -86,7 +94,7 @@ def _ngrams(text: str, config: GopherRepetition) -> str:
     number = defaultdict[str, int](count().__next__).__getitem__
     numbers = np.fromiter(map(number, words), np.int64, len(words))
     ends = np.concatenate(([0], np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))))
-    repeats = Repeats.find(np.arange(len(words)), numbers)
+    repeats = Repeats.of_words(numbers)
     for size in range(2, max([*config.top_ngrams, *config.repeated_ngrams], default=1) + 1):
         repeats = repeats.longer()
         if not len(repeats.places):
@@ -108,6 +116,7 @@ def _top(repeats: Repeats, ends: Numbers, size: int) -> int:
 
 def _repeated(repeats: Repeats, ends: Numbers, size: int) -> int:
     """Characters of words in n-grams that stood before; each word counts once."""
-    begin = repeats.places[repeats.again]
-    end = np.minimum(begin + size, np.append(begin[1:], len(ends)))
+    begin = repeats.again
+    end = begin + size
+    np.minimum(end[:-1], begin[1:], out=end[:-1])
     return int((ends[end] - ends[begin]).sum())
