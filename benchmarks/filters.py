@@ -1,6 +1,6 @@
 """The rules for documents beside datatrove's blocks: python -m benchmarks.filters [megabytes]
 
-Both chains get the same documents of PRETRAIN_TEST_DATA/corpus in a process each, in turn, with the published thresholds:
+Both get the same documents of PRETRAIN_TEST_DATA/corpus in a process each, in turn, with the published thresholds:
 repair of Unicode, language, Gopher's repetition and quality, C4, personal data. A rule sees what those before it left.
 datatrove's splitter of words (spaCy) and its lid.176.bin are not installed: it gets the words between spaces, which
 cost nothing, and the quantised model that ours reads too.

@@ -89,7 +89,7 @@ class C4(Section):
 
 
 class PersonalData(Section):
-    """Put a mark such as <EMAIL> in the place of personal data (the marks of Li et al. 2023, section 4)."""
+    """Put a mark such as <EMAIL> in the place of personal data (as Li et al. 2023, section 4)."""
 
     kinds: tuple[Literal["email", "phone", "ip", "card"], ...] = Field(("email", "phone", "ip", "card"), min_length=1)
     """Addresses of mail, numbers of telephones, public addresses of the internet, numbers of payment cards."""
