@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pretrain.config.languages import known_language
 from pretrain.config.section import Section
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Words = Annotated[int, Field(ge=2)]
 TOP = {2: 0.20, 3: 0.18, 4: 0.16}
 REPEATED = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 Bucket = Literal["head", "middle", "tail"]
 POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+
+
+class Language(Section):
+    """Keep documents of some languages (fastText's lid.176, as CCNet and FineWeb do)."""
+
+    keep: tuple[Annotated[str, AfterValidator(known_language)], ...] = Field(min_length=1)
+    """Codes of Wikipedias, such as en, ko, de."""
+    minimum_score: float = Field(0.65, ge=0, le=1)
+    """How sure the model must be of the language."""
+    characters: int = Field(4_000, ge=1)
+    """It reads so many, from the beginning of a document."""
 
 
 class GopherRepetition(Section):
@@ -26,9 +40,9 @@ class GopherRepetition(Section):
     """Most characters in such lines."""
     paragraph_characters: float = Field(0.20, ge=0, le=1)
     """Most characters in such paragraphs."""
-    top_ngrams: dict[int, float] = TOP
+    top_ngrams: dict[Words, Share] = TOP
     """Words -> most characters in the n-gram that stands most often."""
-    repeated_ngrams: dict[int, float] = REPEATED
+    repeated_ngrams: dict[Words, Share] = REPEATED
     """Words -> most characters in n-grams that stood before."""
 
 
@@ -105,13 +119,22 @@ class Perplexity(Section):
         return value if maximum is not None or keep is not None else {**value, "keep": ("head", "middle")}
 
 
+class PersonalData(Section):
+    """Put a mark such as <EMAIL> in the place of personal data (as Li et al. 2023, section 4)."""
+
+    kinds: tuple[Literal["email", "phone", "ip", "card"], ...] = Field(("email", "phone", "ip", "card"), min_length=1)
+    """Addresses of mail, numbers of telephones, public addresses of the internet, numbers of payment cards."""
+
+
 class Cleaning(Section):
     """The rules of a source; those that are not named do not apply."""
 
     unicode: bool = False
     """Repair text that was decoded wrongly (ftfy)."""
+    language: Language | None = None
     gopher_repetition: GopherRepetition | None = None
     gopher_quality: GopherQuality | None = None
     c4: C4 | None = None
     classifier: Classifier | None = None
     perplexity: Perplexity | None = None
+    personal_data: PersonalData | None = None

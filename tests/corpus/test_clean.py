@@ -36,9 +36,9 @@ def reason(rule: Rule, text: str) -> str:
 
 
 def test_prose_passes_every_rule() -> None:
-    every = Cleaning.parse({"unicode": True, "gopher_repetition": {}, "gopher_quality": {}, "c4": {}})
-    made = rules(every, Tallies())
-    assert list(made) == ["unicode", "gopher_repetition", "gopher_quality", "c4"]
+    given = {"c4": {}, "personal_data": {}, "gopher_quality": {}, "gopher_repetition": {}, "language": {"keep": ["en"]}}
+    made = rules(Cleaning.parse({**given, "unicode": True}), Tallies())
+    assert list(made) == ["unicode", "language", "gopher_repetition", "gopher_quality", "c4", "personal_data"]
     assert all(rule(PROSE) == PROSE for rule in made.values())
     assert rules(Cleaning(), Tallies()) == {}
 
@@ -150,6 +150,8 @@ def page(*more: str) -> str:
         (page("The end of this line was lost..."), page()),
         (page("x" * 1001 + " is a word."), page()),
         (page("This was said before.[12]"), page("This was said before.")),
+        (page("This was said before. [citation needed]"), page("This was said before.")),
+        (page("[1] [2] Too short."), page()),
         (page("A line with { in it."), Dropped("curly_brackets")),
         (page("Lorem ipsum dolor sit amet."), Dropped("lorem_ipsum")),
         ("One sentence is here. Another one is there.", Dropped("minimum_sentences")),
@@ -195,3 +197,15 @@ def test_unknown_rules_are_refused() -> None:
         CorpusSource.parse(jsonl("a.jsonl", clean={"gofer_quality": {}}))
     with pytest.raises(ConfigError, match="did you mean 'minimum_words'"):
         CorpusSource.parse(jsonl("a.jsonl", clean={"c4": {"minimum_word": 3}}))
+
+
+@pytest.mark.parametrize(("words", "share"), [(1, 0.2), (2, 1.2)])
+def test_ngrams_have_two_words_and_shares_are_shares(words: int, share: float) -> None:
+    with pytest.raises(ConfigError, match=rf"gopher_repetition\.top_ngrams\.{words}"):
+        Cleaning.parse({"gopher_repetition": {"top_ngrams": {words: share}}})
+
+
+def test_ngrams_that_nobody_asked_about_drop_nothing() -> None:
+    """Those that overlap themselves can have more characters than the text."""
+    settings = {"lines": 1, "top_ngrams": {4: 1}, "repeated_ngrams": {}}
+    assert reason(only("gopher_repetition", **settings), "a a a a") == ""

@@ -31,14 +31,17 @@ class Tallies(defaultdict[str, Counter[str]]):
 def rules(cleaning: Cleaning, tallies: Tallies) -> dict[str, Rule]:
     """Name of the rule -> the rule, in the order in which they apply; what they measure they count in `tallies`."""
     from pretrain.corpus.clean.c4 import c4
+    from pretrain.corpus.clean.language import language
+    from pretrain.corpus.clean.personal_data import personal_data
     from pretrain.corpus.clean.quality import gopher_quality
     from pretrain.corpus.clean.repetition import gopher_repetition
+    from pretrain.corpus.clean.unicode import repair
 
     made: dict[str, Rule] = {}
     if cleaning.unicode:
-        from ftfy import fix_text
-
-        made["unicode"] = fix_text
+        made["unicode"] = repair
+    if cleaning.language:
+        made["language"] = language(cleaning.language, tallies)
     if cleaning.gopher_repetition:
         made["gopher_repetition"] = gopher_repetition(cleaning.gopher_repetition)
     if cleaning.gopher_quality:
@@ -53,6 +56,8 @@ def rules(cleaning: Cleaning, tallies: Tallies) -> dict[str, Rule]:
         from pretrain.corpus.clean.perplexity import perplexity
 
         made["perplexity"] = perplexity(cleaning.perplexity, tallies)
+    if cleaning.personal_data:
+        made["personal_data"] = personal_data(cleaning.personal_data, tallies)
     return made
 
 

@@ -22,7 +22,7 @@ def c4(config: C4) -> Rule:
             return Dropped("lorem_ipsum")
         if config.curly_brackets and "{" in text:
             return Dropped("curly_brackets")
-        lines = [CITATION.sub("", line) for line in map(str.strip, text.splitlines()) if _kept(line, config)]
+        lines = [line for line in map(str.strip, CITATION.sub("", text).splitlines()) if _kept(line, config)]
         if sum(len(SENTENCE_END.findall(line)) or 1 for line in lines) < config.minimum_sentences:
             return Dropped("minimum_sentences")
         return "\n".join(lines)
@@ -31,10 +31,8 @@ def c4(config: C4) -> Rule:
 
 
 def _kept(line: str, config: C4) -> bool:
-    if config.terminal_punctuation:
-        whole = CITATION.sub("", line)
-        if not whole.endswith(ENDS) or whole.endswith("..."):
-            return False
+    if config.terminal_punctuation and (not line.endswith(ENDS) or line.endswith("...")):
+        return False
     words = line.split()
     if len(words) < config.minimum_words or max(map(len, words), default=0) > config.maximum_word_length:
         return False

@@ -8,7 +8,8 @@ from pretrain.config.clean import GopherQuality
 from pretrain.corpus.clean import Dropped, Rule
 
 LETTER = re.compile(r"[^\W\d_]")
-BARE = str.maketrans("", "", ".,;:!?\"'()[]{}<>")
+AROUND = ".,;:!?\"'()[]{}<>"
+"""What may stand around a word that is meant."""
 
 
 def gopher_quality(config: GopherQuality) -> Rule:
@@ -22,10 +23,19 @@ def gopher_quality(config: GopherQuality) -> Rule:
             return Dropped(reason)
         if sum(map(_has_letter, words)) < config.alphabetic * len(words):
             return Dropped("alphabetic")
-        found = stop_words.intersection(text.lower().translate(BARE).split())
-        return Dropped("minimum_stop_words") if len(found) < config.minimum_stop_words else text
+        return text if _holds(words, stop_words, config.minimum_stop_words) else Dropped("minimum_stop_words")
 
     return rule
+
+
+def _holds(words: list[str], stop_words: frozenset[str], minimum: int) -> bool:
+    """Prose holds them soon: the rest is not looked at."""
+    found = set[str]()
+    for word in words:
+        if len(found) >= minimum:
+            return True
+        found.update(stop_words.intersection((word.lower().strip(AROUND),)))
+    return len(found) >= minimum
 
 
 def _has_letter(word: str) -> bool:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,50 +50,73 @@ def _again(parts: Sequence[str]) -> tuple[int, int]:
     return len(parts) - len(unique), sum(map(len, parts)) - sum(map(len, unique))
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """The n-grams of one length that stand more than once: longer ones that do are made of them."""
+
+    places: Numbers
+    """The words at which they begin, ascending."""
+    numbers: Numbers
+    """Which n-gram stands there; the same in two places means the same words."""
+    counts: Numbers
+    """Number of an n-gram -> its places."""
+    again: Numbers
+    """Those of the places that are not the first of their n-gram."""
+
+    @classmethod
+    def of_words(cls, numbers: Numbers) -> Self:
+        """Words, which are numbered already; nobody asks which come again."""
+        counts = np.bincount(numbers)
+        places = np.flatnonzero(counts[numbers] > 1)
+        return cls(places, numbers[places], counts, places[:0])
+
+    @classmethod
+    def find(cls, places: Numbers, keys: Numbers) -> Self:
+        """Of the n-grams at `places` those whose key is not the only one."""
+        order = keys.argsort(kind="stable")
+        ordered = keys[order]
+        begins = np.ones(len(keys), bool)
+        np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+        numbers, first = np.empty_like(order), np.empty_like(begins)
+        numbers[order], first[order] = begins.cumsum() - 1, begins
+        counts = np.bincount(numbers)
+        twice = counts[numbers] > 1
+        return cls(places[twice], numbers[twice], counts, places[~first])
+
+    def longer(self) -> Self:
+        """Those of one word more: an n-gram and the one that begins a word later."""
+        both = np.flatnonzero(self.places[1:] - self.places[:-1] == 1)
+        return self.find(self.places[both], self.numbers[both] * len(self.counts) + self.numbers[both + 1])
+
+
 def _ngrams(text: str, config: GopherRepetition) -> str:
     words = text.split()
-    known: dict[str, int] = {}
-    numbers = np.array([known.setdefault(word, len(known)) for word in words], dtype=np.int64)
-    ends = np.concatenate([[0], np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))])
-    grams = numbers
+    number = defaultdict[str, int](count().__next__).__getitem__
+    numbers = np.fromiter(map(number, words), np.int64, len(words))
+    ends = np.concatenate(([0], np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))))
+    repeats = Repeats.of_words(numbers)
     for size in range(2, max([*config.top_ngrams, *config.repeated_ngrams], default=1) + 1):
-        if size > len(words):
+        repeats = repeats.longer()
+        if not len(repeats.places):
             break
-        grams = _longer(grams, numbers, size)
-        characters = ends[size:] - ends[:-size]
-        if (most := config.top_ngrams.get(size)) is not None and _top(grams, characters, size) > most * len(text):
+        if _top(repeats, ends, size) > config.top_ngrams.get(size, inf) * len(text):
             return f"top_ngrams.{size}"
-        if (most := config.repeated_ngrams.get(size)) is not None and _repeated(grams, ends, size) > most * len(text):
+        if _repeated(repeats, ends, size) > config.repeated_ngrams.get(size, inf) * len(text):
             return f"repeated_ngrams.{size}"
     return ""
 
 
-def _longer(grams: Numbers, numbers: Numbers, size: int) -> Numbers:
-    """Numbers of the n-grams, equal where they are: from those one word shorter and the words after them."""
-    pairs: Numbers = grams[: len(numbers) - size + 1] * (int(numbers.max()) + 1) + numbers[size - 1 :]
-    _, numbered = np.unique(pairs, return_inverse=True)
-    longer: Numbers = numbered.astype(np.int64)
-    return longer
-
-
-def _top(grams: Numbers, characters: Numbers, size: int) -> int:
-    """Characters, spaces between words included, in all places of the n-gram that stands most often, if twice."""
-    counts = np.bincount(grams)
-    most = int(counts.max())
-    if most < 2:
-        return 0
+def _top(repeats: Repeats, ends: Numbers, size: int) -> int:
+    """Characters, spaces between words included, in all places of the n-gram that stands most often."""
+    most = int(repeats.counts.max())
     # of those that stand equally often the longest
-    often = counts[grams] == most
-    return (int(characters[often].max()) + size - 1) * most
+    often = repeats.places[repeats.counts[repeats.numbers] == most]
+    return (int((ends[often + size] - ends[often]).max()) + size - 1) * most
 
 
-def _repeated(grams: Numbers, ends: Numbers, size: int) -> int:
+def _repeated(repeats: Repeats, ends: Numbers, size: int) -> int:
     """Characters of words in n-grams that stood before; each word counts once."""
-    first = np.full(int(grams.max()) + 1, len(grams), dtype=np.int64)
-    np.minimum.at(first, grams, np.arange(len(grams)))
-    again = np.flatnonzero(first[grams] < np.arange(len(grams)))
-    covered = np.zeros(len(grams) + size, dtype=np.int64)
-    np.add.at(covered, again, 1)
-    np.subtract.at(covered, again + size, 1)
-    inside = np.cumsum(covered)[: len(grams) + size - 1] > 0
-    return int(np.diff(ends)[inside].sum())
+    begin = repeats.again
+    end = begin + size
+    np.minimum(end[:-1], begin[1:], out=end[:-1])
+    return int((ends[end] - ends[begin]).sum())
