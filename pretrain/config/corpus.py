@@ -12,10 +12,12 @@ from pretrain.config.run import Weight
 from pretrain.config.section import Section
 from pretrain.config.units import Bytes, Count, Tokens
 
-Kind = Literal["jsonl", "parquet", "text", "huggingface", "installed-docs"]
+Kind = Literal["jsonl", "parquet", "text", "html", "warc", "huggingface", "installed-docs"]
 Collection = Literal["stdlib-docs", "package-docs", "package-descriptions", "language-reference"]
+FILES = ("jsonl", "parquet", "text", "html", "warc")
+PAGES = ("html", "warc")
 OF_KIND = {
-    "paths": ("jsonl", "parquet", "text"),
+    "paths": FILES,
     "text_field": ("jsonl", "parquet", "huggingface"),
     "id_field": ("jsonl", "parquet", "huggingface"),
     "separator": ("text",),
@@ -28,13 +30,7 @@ OF_KIND = {
     "packages": ("installed-docs",),
 }
 """Fields that only some kinds of source have."""
-REQUIRED = {
-    "jsonl": "paths",
-    "parquet": "paths",
-    "text": "paths",
-    "huggingface": "dataset",
-    "installed-docs": "collection",
-}
+REQUIRED = {**dict.fromkeys(FILES, "paths"), "huggingface": "dataset", "installed-docs": "collection"}
 
 
 def _share(value: object) -> Decimal:
@@ -89,12 +85,13 @@ class CorpusSource(Section):
     """One source of documents."""
 
     kind: Kind
-    """jsonl: a JSON object a line (.jsonl, .gz, .zst). parquet: a row a document. text: a file a document.
+    """jsonl: a JSON object a line. parquet: a row a document. text: a file a document. html: a file a page.
+    warc: the HTML responses of a crawl, or its texts (.wet). Files but Parquet may end in .gz, .zst, .bz2 or .xz.
     huggingface: a data set of the hub or on disk. installed-docs: prose that comes with Python and this package."""
     weight: Weight
     """Default share of training tokens (normalised over the sources)."""
     paths: tuple[str, ...] = ()
-    """Files or globs, relative to the working directory; read in sorted order."""
+    """Files or globs, relative to the working directory, or URLs (s3://, gs://, hf://, ...); read in sorted order."""
     text_field: str = "text"
     """Field or column that holds the text."""
     id_field: str | None = None
@@ -119,6 +116,9 @@ class CorpusSource(Section):
     """Rules that documents must pass, and that leave less of them."""
     minimum_bytes: Bytes = Field(1, ge=1)
     """Documents of which less is left are dropped."""
+    maximum_record_bytes: Bytes | None = Field(None, ge=1)
+    """A line, row or file with more is a broken record. Default: 100 MB. A page of html or warc with more is left out
+    and counted: a strange one would take minutes. Default there: 1 MB, where Common Crawl cut pages until 2025."""
     maximum_documents: Count | None = Field(None, ge=1)
     """Read no more than this many valid documents."""
     maximum_bytes: Bytes | None = Field(None, ge=1)
@@ -144,6 +144,11 @@ class CorpusSource(Section):
                 kinds = ", ".join(OF_KIND[name])
                 raise ValueError(f"{name} is for sources of kind {kinds}, this is {self.kind}; fix: remove {name}")
         return self
+
+    @property
+    def record_limit(self) -> int:
+        """Bytes of the largest record that is read."""
+        return self.maximum_record_bytes or (10**6 if self.kind in PAGES else 10**8)
 
 
 class Packing(Section):
@@ -198,6 +203,8 @@ class Corpus(Section):
         plain = {key: value for key, value in self.plain().items() if key not in without}
         for source in plain["sources"].values():
             del source["weight"]
-            if source["clean"] == Cleaning().plain():
-                del source["clean"]
+            # Fields that came later: corpora that were prepared without them stay what they are.
+            for later, default in (("clean", Cleaning().plain()), ("maximum_record_bytes", None)):
+                if source[later] == default:
+                    del source[later]
         return plain
