@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
 
@@ -160,6 +161,15 @@ class Packing(Section):
     """T, tokens that a sample predicts: the corpus is for runs of this one."""
 
 
+def normalised(weights: Mapping[str, Decimal]) -> str | None:
+    """What to say of weights that sum neither to 1 nor to 100 percent."""
+    total = sum(weights.values())
+    if total in (0, 1, 100):
+        return None
+    shares = ", ".join(f"{name} {weight / total:.1%}" for name, weight in weights.items())
+    return f"weights sum to {total:f}: normalised to {shares}"
+
+
 class Corpus(Section):
     """A recipe: `pretrain corpus prepare RECIPE.yaml` makes the corpus."""
 
@@ -187,9 +197,11 @@ class Corpus(Section):
     """Processes. Default: the CPUs of this machine. Never changes the result."""
 
     @model_validator(mode="after")
-    def _ends(self) -> Self:
+    def _whole(self) -> Self:
         if self.packing and not self.append_end_of_text:
             raise ValueError("packing tells documents apart by their ends; fix: append_end_of_text: true")
+        if not any(source.weight for source in self.sources.values()):
+            raise ValueError("the weights of all sources are 0; fix: give one a share of the training tokens")
         return self
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from pretrain.config.corpus import Corpus
+from pretrain.config.corpus import Corpus, normalised
 from pretrain.config.errors import ConfigError
 from pretrain.config.section import fingerprint
 from pretrain.corpus import encode, read
@@ -42,6 +42,8 @@ def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
     The result never depends on `workers`. Raises ConfigError: bad input, a full disk, a directory in use.
     """
     reporter = reporter or Reporter(quiet=True)
+    if note := normalised({name: source.weight for name, source in recipe.sources.items()}):
+        reporter.say(note)
     directory = Path(recipe.corpus_directory)
     with locked(directory):
         given = _given(recipe)
