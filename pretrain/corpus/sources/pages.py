@@ -70,8 +70,8 @@ def _extract(page: str) -> tuple[str, str | None]:
     tree: Any = load_html(page)
     if tree is None:
         return "", None
-    elements = sum(1 + len(element.attrib) // 10 for element in tree.iter())
-    if elements > ELEMENTS:
+    if sum(1 for _ in tree.iter()) > ELEMENTS:
         raise ValueError(f"it has more than {ELEMENTS:,} elements")
     # As for FineWeb (Penedo et al. 2024, section 3.2). Its own deduplication would depend on the pages before.
-    return extract(tree, favor_precision=True, include_comments=False, deduplicate=False) or "", extract_url(tree)
+    address = extract_url(tree)
+    return extract(tree, favor_precision=True, include_comments=False, deduplicate=False) or "", address
