@@ -25,6 +25,8 @@ def read_page(raw: bytes, file: str, record: int, url: str | None = None, conten
 
     A page without text, or one that cannot be parsed, is an expected Broken.
     """
+    import trafilatura  # noqa: F401  a broken installation is not a strange page
+
     try:
         text, address = _extract(decode(raw, content_type))
     except Exception as error:  # whatever a strange page does to a parser, it must not stop the crawl's other pages
