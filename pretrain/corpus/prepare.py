@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pretrain.config.corpus import Corpus
+from pretrain.config.corpus import Corpus, normalised
 from pretrain.config.errors import ConfigError
 from pretrain.config.section import fingerprint
 from pretrain.corpus.across.evaluation import evaluation
@@ -34,6 +34,8 @@ def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
     Raises ConfigError: bad input, a full disk, a directory in use.
     """
     reporter = reporter or Reporter(quiet=True)
+    if note := normalised({name: source.weight for name, source in recipe.sources.items()}):
+        reporter.say(note)
     directory = Path(recipe.corpus_directory)
     with locked(directory):
         given = _given(recipe)

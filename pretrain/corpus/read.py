@@ -156,7 +156,7 @@ def size_bucket(size: int) -> str:
 
 
 def _count_broken(task: ReadTask, broken: Broken, result: UnitResult) -> None:
-    if task.source.on_error == "refuse":
+    if task.source.on_error == "refuse" and not broken.expected:
         where = f"{broken.file}, record {broken.record:,}"
         fix = f"correct the record, or set sources.{task.name}.on_error: count to leave such records out"
         raise ConfigError.of(f"sources.{task.name}", where, broken.reason, fix)

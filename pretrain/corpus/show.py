@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from pretrain.config.corpus import normalised
 from pretrain.config.units import short
 from pretrain.shards.manifest import Manifest
 from pretrain.shards.repetition import repeated
@@ -66,6 +67,8 @@ def print_manifest(manifest: Manifest, run_tokens: int | None = None, console: C
     )
     if manifest.packing:
         console.print(_packing(manifest), soft_wrap=True)
+    if note := normalised({name: Decimal(source.weight) for name, source in manifest.sources.items()}):
+        console.print(note, soft_wrap=True)
     summaries = summarize(manifest, run_tokens)
     console.print(_sources(summaries, run_tokens))
     for warning in repeated({one.name: one.epochs or 0.0 for one in summaries}):

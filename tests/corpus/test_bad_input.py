@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from pretrain.config.corpus import normalised
 from pretrain.config.errors import ConfigError
 from pretrain.corpus.prepare import prepare
+from pretrain.corpus.progress import Reporter
+from pretrain.corpus.show import print_manifest
 from pretrain.shards.manifest import load_manifest
 from tests.corpus.helpers import documents, jsonl, recipe, texts, write_jsonl
 
@@ -43,7 +47,13 @@ def test_broken_records_are_counted(tmp_path: Path, tokenizer: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "more"),
-    [([], {}), (["short"], {"minimum_bytes": 100}), (["the same"], {}), (["long" * 100], {"maximum_bytes": 10})],
+    [
+        ([], {}),
+        ([""], {}),
+        (["short"], {"minimum_bytes": 100}),
+        (["the same"], {}),
+        (["long" * 100], {"maximum_bytes": 10}),
+    ],
 )
 def test_a_source_without_documents_is_refused(
     lines: list[str], more: dict[str, int], tmp_path: Path, tokenizer: Path
@@ -53,6 +63,23 @@ def test_a_source_without_documents_is_refused(
     with pytest.raises(ConfigError, match="no training documents are left") as caught:
         prepare(recipe(tmp_path / "out", tokenizer, {"first": jsonl(first), "empty": jsonl(empty, **more)}))
     assert caught.value.problems[0].field == "sources.empty"
+
+
+def test_weights_that_sum_to_something_else_are_said(
+    tmp_path: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"web": 60, "webtext": 22, "books": 16, "wiki": 3}
+    sources = {
+        name: jsonl(write_jsonl(tmp_path / f"{name}.jsonl", texts(name, 9)), weight=weight)
+        for name, weight in names.items()
+    }
+    manifest = prepare(recipe(tmp_path / "out", tokenizer, sources), Reporter())
+    note = "weights sum to 101: normalised to web 59.4%, webtext 21.8%, books 15.8%, wiki 3.0%"
+    assert capsys.readouterr().err.count(note) == 1
+    print_manifest(load_manifest(manifest))
+    assert note in capsys.readouterr().out
+    assert normalised({"a": Decimal("0.6"), "b": Decimal("0.4")}) is None
+    assert normalised({"a": Decimal(97), "b": Decimal(3)}) is None
 
 
 def test_all_sources_empty(tmp_path: Path, tokenizer: Path) -> None:

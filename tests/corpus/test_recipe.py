@@ -17,11 +17,19 @@ PLAIN: dict[str, Any] = {
 }
 
 
+WEIGHTS = {
+    "gpt3-mixture": ["3", "16", "22", "60"],  # Brown et al. 2020, Table 2.2
+    "korean": ["7", "90", "1", "2"],  # 97% Korean: Kim et al. 2021, Table 1
+    "local-example": ["40", "20", "22", "16", "3"],
+    "quickstart": ["60", "22", "16", "3"],
+}
+
+
 @pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes(path: Path) -> None:
     recipe = Corpus.parse(load_yaml(path))
     assert recipe.name == path.stem
-    assert [str(source.weight) for source in recipe.sources.values()] == ["60", "22", "16", "3"]
+    assert [str(source.weight) for source in recipe.sources.values()] == WEIGHTS[path.stem]
 
 
 def test_defaults() -> None:
@@ -60,6 +68,13 @@ def source(**change: Any) -> dict[str, Any]:
         (source(paths=[]), "needs paths"),
         (source(streaming=True), "streaming is for sources of kind huggingface, this is jsonl"),
         ({"sources": {}}, "at least 1"),
+        (source(weight=0), "the weights of all sources are 0"),
+        (source(maximum_record_bytes=0), "greater than or equal to 1"),
+        (
+            source(kind="warc", text_field="body"),
+            "text_field is for sources of kind jsonl, parquet, hug",
+        ),
+        (source(kind="html", paths=[]), "a source of kind html needs paths"),
         ({"sources": {"a/b": PLAIN["sources"]["web"]}}, "should match pattern"),
         ({"sources": {"h": {"kind": "huggingface", "weight": 1}}}, "needs dataset"),
         ({"tokenizer": {}}, "needs either a path or train"),

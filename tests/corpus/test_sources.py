@@ -1,7 +1,12 @@
 """Every kind of source reads the same documents; what is broken is refused or counted, with its place."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +18,7 @@ import zstandard
 from pretrain.config.corpus import CorpusSource
 from pretrain.config.errors import ConfigError
 from pretrain.corpus.document import Broken, Document, Record, text_key
-from pretrain.corpus.sources import find_units, read_unit
+from pretrain.corpus.sources import files, find_units, read_unit
 
 TEXTS = ["one", "zwei\nlines", "셋 \u2028 three", "four\r\n"]
 
@@ -32,13 +37,15 @@ def texts(found: list[Record]) -> list[str]:
     return [record.text for record in found if isinstance(record, Document)]
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst", ".bz2", ".xz"])
 def test_jsonl(suffix: str, tmp_path: Path) -> None:
     half = len(lines()) // 2
     packed = {
         "": lines(),
         ".gz": gzip.compress(lines()[:half]) + gzip.compress(lines()[half:]),
         ".zst": zstandard.compress(lines()[:half]) + zstandard.compress(lines()[half:]),
+        ".bz2": bz2.compress(lines()[:half]) + bz2.compress(lines()[half:]),
+        ".xz": lzma.compress(lines()[:half]) + lzma.compress(lines()[half:]),
     }
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(packed[suffix])
@@ -92,6 +99,49 @@ def test_huggingface_data_files(streaming: bool, tmp_path: Path, monkeypatch: py
         records(kind="huggingface", dataset=str(tmp_path / "data"), split="nowhere")
     with pytest.raises(ConfigError, match="did you mean 'text'"):
         records(kind="huggingface", dataset=str(tmp_path / "data"), text_field="txt", streaming=streaming)
+
+
+def sharded(folder: Path) -> None:
+    """Two configurations, splits of several Parquet files, the text in a column of its own name."""
+    for language, split, shards in (("ko", "train", 3), ("ko", "test", 1), ("en", "train", 2)):
+        (folder / language).mkdir(parents=True, exist_ok=True)
+        for i in range(shards):
+            table = pa.table({"content": [f"{language} {split} {i} {row}" for row in range(4)], "n": [0, 1, 2, 3]})
+            pq.write_table(table, folder / language / f"{split}-{i:05}-of-{shards:05}.parquet")
+    paths = "\n".join(
+        f"- config_name: {name}\n  data_files:\n" + "".join(f"  - {{split: {s}, path: {name}/{s}-*}}\n" for s in splits)
+        for name, splits in (("ko", ("train", "test")), ("en", ("train",)))
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n{paths}---\n")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_sharded_data_set(streaming: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    sharded(tmp_path / "data")
+    plain = {"kind": "huggingface", "dataset": str(tmp_path / "data"), "text_field": "content", "streaming": streaming}
+    source = CorpusSource.parse({**plain, "config": "ko", "weight": 1})
+    assert len(find_units(source)) == (3 if streaming else 1)
+    assert texts(records(**plain, config="ko")) == [f"ko train {i} {row}" for i in range(3) for row in range(4)]
+    assert texts(records(**plain, config="ko", split="test")) == [f"ko test 0 {row}" for row in range(4)]
+    assert records(**plain, config="en", id_field="n")[5].id == "1"  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        records(**plain, config="fr")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_hub_that_cannot_be_reached_is_said_soon(
+    streaming: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets, hub = pytest.importorskip("datasets"), pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    for place in (hub.constants, datasets.config):
+        monkeypatch.setattr(place, "HF_HUB_OFFLINE", False)
+    start = time.monotonic()
+    with pytest.raises(ConfigError, match=r"sources\.dataset = 'some/thing/train'\n +rule: cannot be loaded"):
+        records(kind="huggingface", dataset="some/thing", streaming=streaming)
+    assert time.monotonic() - start < 10  # tries of datasets alone: 24 s
 
 
 def test_installed_docs() -> None:
@@ -169,13 +219,54 @@ def test_parquet_that_is_not_utf8(tmp_path: Path) -> None:
     ("a.jsonl.gz", lambda raw: b"not gzip"),
     ("a.jsonl.zst", lambda raw: raw[:-20]),
     ("a.jsonl.zst", lambda raw: b"not zstandard"),
+    ("a.jsonl.bz2", lambda raw: raw[:-20]),
+    ("a.jsonl.bz2", lambda raw: raw[:20] + bytes(20) + raw[40:]),
+    ("a.jsonl.xz", lambda raw: raw[:-20]),
+    ("a.jsonl.xz", lambda raw: raw[:60] + bytes(20) + raw[80:]),
 ])  # fmt: skip
 @pytest.mark.parametrize("on_error", ["refuse", "count"])
 def test_damaged_compression_is_always_refused(name: str, damage: Any, on_error: str, tmp_path: Path) -> None:
-    pack = gzip.compress if name.endswith("gz") else zstandard.compress
+    packers = {"gz": gzip.compress, "zst": zstandard.compress, "bz2": bz2.compress, "xz": lzma.compress}
+    pack = packers[name.rpartition(".")[2]]
     (tmp_path / name).write_bytes(damage(pack(lines() * 50)))
     with pytest.raises(ConfigError, match="its compressed data is damaged"):
         records(kind="jsonl", paths=str(tmp_path / name), on_error=on_error)
+
+
+@pytest.mark.parametrize("size", [4, 64, 65, 66, 1000, 200_000])
+def test_pieces_are_those_of_split(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Separators may lie across the bytes that are read at a time."""
+    monkeypatch.setattr(files, "CHUNK", 64)
+    raw = b"<|end|>".join(bytes([65 + i]) * (i * size // 7) for i in range(9))
+    assert list(files.pieces(io.BytesIO(raw), b"<|end|>", len(raw))) == raw.split(b"<|end|>")
+    lengths = [len(piece) for piece in raw.split(b"<|end|>")]
+    found = list(files.pieces(io.BytesIO(raw), b"<|end|>", size))
+    assert [len(piece) if isinstance(piece, bytes) else piece for piece in found] == lengths
+    assert [isinstance(piece, int) for piece in found] == [length > size for length in lengths]
+    assert list(files.pieces(io.BytesIO(raw), b"", len(raw))) == [raw]
+    assert list(files.pieces(io.BytesIO(raw), b"", len(raw) - 1)) == [len(raw)]
+
+
+def test_records_that_are_too_large(tmp_path: Path) -> None:
+    line = json.dumps({"text": "a" * 1000}).encode()
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "one"}\n' + line + b'\n{"text": "two"}')
+    one, large, two = records(kind="jsonl", paths=str(tmp_path / "a.jsonl"), maximum_record_bytes=500)
+    assert isinstance(one, Document) and isinstance(two, Document) and (two.text, two.record) == ("two", 3)
+    assert large == Broken(str(tmp_path / "a.jsonl"), 2, "is larger than maximum_record_bytes (500)", len(line))
+    pq.write_table(pa.table({"text": ["한" * 166, "한" * 167]}), tmp_path / "a.parquet")
+    fits, over = records(kind="parquet", paths=str(tmp_path / "a.parquet"), maximum_record_bytes=500)
+    assert isinstance(fits, Document) and isinstance(over, Broken) and over.bytes == 501
+
+
+def test_memory_of_one_long_line(tmp_path: Path) -> None:
+    """A gzip of zeros is a line of 64 MB; 1 MB of it may be held, and some reads."""
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(bytes(64_000_000), 1))
+    tracemalloc.start()
+    (broken,) = records(kind="jsonl", paths=str(tmp_path / "a.jsonl.gz"), maximum_record_bytes=1_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(broken, Broken) and broken.bytes == 64_000_000
+    assert peak < 8_000_000
 
 
 def test_missing_files_and_columns(tmp_path: Path) -> None:

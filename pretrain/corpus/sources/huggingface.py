@@ -10,6 +10,8 @@ from pretrain.config.corpus import CorpusSource
 from pretrain.config.errors import ConfigError, nearest
 from pretrain.corpus.document import Broken, Document, Record, Unit
 
+TIMEOUT = 10
+"""Seconds for the hub to answer."""
 ROWS = 50_000
 """Rows of a stored data set in one unit."""
 
@@ -62,6 +64,8 @@ def _load(source: CorpusSource) -> Any:
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
             stored = datasets.load_from_disk(str(path))
             return stored[source.split] if isinstance(stored, datasets.DatasetDict) else stored
+        if not path.exists():
+            _ask_hub(source)
         return datasets.load_dataset(
             str(source.dataset),
             source.config,
@@ -73,6 +77,23 @@ def _load(source: CorpusSource) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         fix = "check its name, config and split; without network use a folder on disk"
         raise ConfigError.of("sources.dataset", _name(source), f"cannot be loaded ({reason})", fix) from None
+
+
+def _ask_hub(source: CorpusSource) -> None:
+    """Ask for the data set once. Without a network `datasets` would try for half a minute, in each process again."""
+    import datasets
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().dataset_info(str(source.dataset), revision=source.revision, timeout=TIMEOUT)
+    except HfHubHTTPError:  # the hub answers that there is none, or that it is private
+        raise
+    except Exception:
+        if source.streaming:
+            raise
+        # What an earlier call stored here can still be read.
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def _check_column(source: CorpusSource, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line, plain, gzipped or Zstandard."""
+"""JSON Lines: an object a line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import orjson
 
 from pretrain.config.corpus import CorpusSource
 from pretrain.corpus.document import Broken, Document, Record, Unit
-from pretrain.corpus.sources.files import lines, opened, units
+from pretrain.corpus.sources.files import opened, pieces, too_large, units
 
 __all__ = ["read", "units"]
 
@@ -17,9 +17,11 @@ def read(source: CorpusSource, unit: Unit) -> Iterator[Record]:
     """The records of one file, numbered by line; blank lines are passed over."""
     path = unit.items[0]
     with opened(path) as file:
-        for number, line in enumerate(lines(file), 1):
-            if line.strip():
-                yield _record(source, path, number, line)
+        for number, line in enumerate(pieces(file, b"\n", source.record_limit), 1):
+            if isinstance(line, int):
+                yield too_large(source, path, number, line)
+            elif line.strip():
+                yield _record(source, path, number, line.rstrip(b"\r"))
 
 
 def _record(source: CorpusSource, path: str, number: int, line: bytes) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from pretrain.config.corpus import CorpusSource
 from pretrain.config.errors import ConfigError, nearest
 from pretrain.corpus.document import Broken, Document, Record, Unit
 from pretrain.corpus.sources.files import units
+from pretrain.corpus.sources.remote import is_remote, open_remote
 
 __all__ = ["read", "units"]
 
@@ -22,7 +24,9 @@ def read(source: CorpusSource, unit: Unit) -> Iterator[Record]:
     """The rows of one file, numbered from 1. Raises ConfigError when it is damaged or has no such column."""
     path = unit.items[0]
     try:
-        with pq.ParquetFile(path) as file:
+        # Without pre_buffer arrow asks for a column of a row group at a time.
+        opened = open_remote(path, sequential=False) if is_remote(path) else nullcontext(path)
+        with opened as raw, pq.ParquetFile(raw) as file:
             columns = _columns(source, path, file.schema_arrow.names)
             number = 0
             for batch in file.iter_batches(ROWS, columns=columns):

@@ -6,19 +6,21 @@ from collections.abc import Iterator
 
 from pretrain.config.corpus import CorpusSource
 from pretrain.corpus.document import Broken, Document, Record, Unit
-from pretrain.corpus.sources.files import opened, units
+from pretrain.corpus.sources.files import opened, pieces, too_large, units
 
 __all__ = ["read", "units"]
 
 
 def read(source: CorpusSource, unit: Unit) -> Iterator[Record]:
-    """The documents of one file, numbered from 1. The file is held in memory."""
+    """The documents of one file, numbered from 1."""
     path = unit.items[0]
     with opened(path) as file:
-        raw = file.read()
-    pieces = raw.split(source.separator.encode()) if source.separator else [raw]
-    for number, piece in enumerate(pieces, 1):
-        yield _record(path, number, piece.strip(b"\r\n") if source.separator else piece)
+        separator = (source.separator or "").encode()
+        for number, piece in enumerate(pieces(file, separator, source.record_limit), 1):
+            if isinstance(piece, int):
+                yield too_large(source, path, number, piece)
+            else:
+                yield _record(path, number, piece.strip(b"\r\n") if separator else piece)
 
 
 def _record(path: str, number: int, piece: bytes) -> Record:
