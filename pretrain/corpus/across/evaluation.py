@@ -16,7 +16,7 @@ import orjson
 from pretrain.config.across import Decontamination
 from pretrain.config.errors import ConfigError
 from pretrain.corpus.across.words import Hashes, Words
-from pretrain.corpus.sources.files import lines, opened
+from pretrain.corpus.sources.files import opened
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def find_files(config: Decontamination) -> list[str]:
 def _examples(file: str) -> Iterator[tuple[int, str]]:
     plain = ".json" in Path(file).name
     with opened(file) as opened_file:
-        for number, line in enumerate(lines(opened_file), 1):
+        for number, line in enumerate(opened_file, 1):
             if not line.strip():
                 continue
             try:
