@@ -1,4 +1,4 @@
-"""`pretrain corpus prepare | adopt | remove | show | verify`."""
+"""`pretrain corpus prepare | adopt | remove | show | report | verify`."""
 
 from __future__ import annotations
 
@@ -95,6 +95,21 @@ def show(
     except ValueError as error:
         raise typer.BadParameter(f"--tokens {error}") from None
     print_manifest(load_manifest(_manifest(manifest)), length)
+
+
+@app.command()
+def report(
+    manifest: ManifestPath,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes. Default: report.html beside it.")] = None,
+) -> None:
+    """Write one HTML page: what came in, what each stage took, and examples. `prepare` writes it by itself."""
+    from pretrain.corpus.report import write
+    from pretrain.corpus.workspace import REPORT
+
+    path = _manifest(manifest)
+    out = out or path.with_name(REPORT)
+    write(path, out)
+    print(f"wrote {out}")
 
 
 @app.command()

@@ -10,15 +10,20 @@ from pretrain.config.errors import ConfigError
 from pretrain.corpus import encode
 from pretrain.corpus.encode import ShardTask
 from pretrain.corpus.preparation import Preparation
+from pretrain.corpus.report import render
+from pretrain.corpus.workspace import REPORT
+from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import token_dtype
 from pretrain.shards.manifest import SPLITS, Manifest, Packing, Shard, Source, Split, Stage, TokenizerRecord
 from tokenizer import load_tokenizer
 
 
 def finish(preparation: Preparation, stages: dict[str, list[Stage]], tasks: list[ShardTask]) -> None:
-    """Write the manifest and clean up. Raises ConfigError when a shard is missing."""
+    """Write report and manifest, and clean up. Raises ConfigError when a shard is missing."""
     shards = [(task, _shard(task)) for task in tasks]
-    preparation.workspace.finish(_manifest(preparation, stages, shards))
+    manifest, beside = _manifest(preparation, stages, shards), preparation.workspace.beside
+    write_atomically(beside / REPORT, render(manifest, beside).encode())
+    preparation.workspace.finish(manifest)
 
 
 def _shard(task: ShardTask) -> Shard:
