@@ -10,12 +10,17 @@ COLORS = ("#3565a8", "#c0722b", "#3b8754", "#8a4f9e", "#a8893a", "#2b8a96", "#b0
 """Of the sources, in order; then from the start."""
 WIDTH, HEIGHT, FOOT = 280.0, 110.0, 18.0
 """Of a histogram, in pixels; labels stand at its foot."""
-MOST_BARS = 12
+MOST_BARS, MOST_LABELS = 12, 10
 
 
 def color(index: int) -> str:
     """Of a source."""
     return COLORS[index % len(COLORS)]
+
+
+def lighter(color: str) -> str:
+    """Half way to white."""
+    return "#" + "".join(f"{(int(color[i : i + 2], 16) + 255) // 2:02x}" for i in (1, 3, 5))
 
 
 def histogram(labels: Sequence[str], series: Mapping[str, Sequence[int]], colors: Sequence[str]) -> Html:
@@ -31,7 +36,7 @@ def histogram(labels: Sequence[str], series: Mapping[str, Sequence[int]], colors
                 shape = {"x": (place + 0.5) * step - width / 2, "y": HEIGHT - high, "width": width, "height": high}
                 told = tag("title", f"{labels[place]}: {count:,} {name}")
                 bars.append(tag("rect", told, fill=colors[i], **shape))
-    every = -(-len(labels) // 10)
+    every = -(-len(labels) // MOST_LABELS)
     names = [
         tag("text", label, x=(place + 0.5) * step, y=HEIGHT + 13, text_anchor="middle")
         for place, label in enumerate(labels)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from graphlib import TopologicalSorter
 
-from pretrain.corpus.report.charts import color
+from pretrain.corpus.report.charts import color, lighter
 from pretrain.corpus.report.html import Html, share, size, tag
 from pretrain.shards.manifest import Manifest, Source, Stage
 
-LEFT, STEP, HALF, TEXT, GAP, HEAD = 96.0, 94.0, 32.0, 28.0, 14.0, 26.0
+LEFT, STEP, HALF, TEXT, GAP, HEAD = 90.0, 102.0, 32.0, 28.0, 14.0, 36.0
 """Pixels: names of the sources, a stage, half a lane, the numbers above and below it, between lanes, the heading."""
 LANE = 2 * (HALF + TEXT) + GAP
 LOST = "#f3c9c4"
@@ -25,7 +25,7 @@ def flow(manifest: Manifest) -> Html:
         return Html()
     width, height = LEFT + STEP * (len(place) + 1), HEAD + LANE * len(manifest.sources)
     names = {0: "found", **{i: name for (name, _), i in place.items()}}
-    headings = [_text(_x(i), 14, name.replace("_", " "), "heading") for i, name in names.items()]
+    headings = [heading for i, name in names.items() for heading in _heading(i, name)]
     lanes = [_lane(manifest, i, name, place) for i, name in enumerate(manifest.sources)]
     sizes = {"width": f"{width:g}", "height": f"{height:g}", "viewBox": f"0 0 {width:g} {height:g}"}
     return tag("div", tag("svg", *headings, *lanes, class_="flow", role="img", **sizes), class_="scroll")
@@ -50,6 +50,11 @@ def _columns(source: Source) -> list[Column]:
     return found
 
 
+def _heading(place: int, name: str) -> list[Html]:
+    """A word a line."""
+    return [_text(_x(place), 14 + 13 * i, word, "heading") for i, word in enumerate(name.split("_", 1))]
+
+
 def _lane(manifest: Manifest, index: int, name: str, place: dict[Column, int]) -> Html:
     source, y = manifest.sources[name], HEAD + LANE * index + TEXT + HALF
     if not source.stages:
@@ -61,15 +66,15 @@ def _lane(manifest: Manifest, index: int, name: str, place: dict[Column, int]) -
     return tag(
         "g",
         _text(0, y + 4, name, "name"),
-        _ribbon(at, documents, y, -HALF, color(index), 1.0),
-        _ribbon(at, sizes, y, HALF, color(index), 0.6),
+        _ribbon(at, documents, y, -HALF, color(index)),
+        _ribbon(at, sizes, y, HALF, lighter(color(index))),
         *_numbers(at, documents, [f"{count:,}" for count in documents], y - HALF - TEXT + 11),
         *_numbers(at, sizes, [size(count) for count in sizes], y + HALF + 13),
         *(_told(stage, x, y) for stage, x in zip(stages, at[1:], strict=True)),
     )
 
 
-def _ribbon(at: list[int], counts: list[int], y: float, half: float, fill: str, opacity: float) -> Html:
+def _ribbon(at: list[int], counts: list[int], y: float, half: float, fill: str) -> Html:
     """What goes on from one stage to the next, before what is lost there."""
     highs = [y + half * count / (max(counts) or 1) for count in counts]
     lost = [
@@ -82,17 +87,17 @@ def _ribbon(at: list[int], counts: list[int], y: float, half: float, fill: str, 
         middle = (_x(one) + _x(other)) / 2
         path += f"C{middle:.1f},{high:.1f} {middle:.1f},{after:.1f} {_x(other):.1f},{after:.1f}"
     path += f"V{y:.1f}Z"
-    return tag("g", *lost, tag("path", d=path, fill=fill, fill_opacity=opacity))
+    return tag("g", *lost, tag("path", d=path, fill=fill))
 
 
-def _numbers(at: list[int], counts: list[int], told: list[str], y: float) -> list[Html]:
+def _numbers(at: list[int], counts: list[int], texts: list[str], y: float) -> list[Html]:
     """The counts where they change, with the change."""
-    shown = [_text(_x(0), y, told[0])]
-    for place, before, count, text in zip(at[1:], counts, counts[1:], told[1:], strict=False):
+    shown = [_text(_x(0), y, texts[0])]
+    for place, before, count, text in zip(at[1:], counts, counts[1:], texts[1:], strict=False):
         if count != before:
             change = share(abs(count - before), before)
-            sign = "−" if count < before else "+"
-            shown += [_text(_x(place), y, text), _text(_x(place), y + 12, sign + change, "change")]
+            told = ("−" if count < before else "+") + change if change != "0.0%" else "< 0.1%"
+            shown += [_text(_x(place), y, text), _text(_x(place), y + 12, told, "less" if count < before else "more")]
     return shown
 
 

@@ -36,18 +36,24 @@ def tag(name: str, *inner: object, **attributes: object) -> Html:
 
 
 def table(headings: list[str], rows: list[list[Any]], class_: str = "") -> Html:
-    """Whole numbers get separators; what is a number, or ends in a percent sign, is aligned to the right."""
-    head = tag("tr", *(tag("th", heading) for heading in headings))
-    body = (tag("tr", *map(_cell, row)) for row in rows)
+    """Whole numbers get separators; columns of numbers are aligned to the right."""
+    numbers = [all(_is_number(row[i]) for row in rows) for i in range(len(headings))]
+    body = (tag("tr", *map(_cell, map(_separated, row), numbers)) for row in rows)
+    head = tag("tr", *(_cell(heading, number, "th") for heading, number in zip(headings, numbers, strict=True)))
     whole = tag("table", tag("thead", head), tag("tbody", *body), class_=class_)
     return tag("div", whole, class_="scroll")
 
 
-def _cell(value: object) -> Html:
-    if isinstance(value, int):
-        return tag("td", f"{value:,}", class_="number")
-    number = isinstance(value, str) and re.fullmatch(r"[-+−]?[0-9][0-9.,]*[kMGTB%]*", value)
-    return tag("td", value, class_="number") if number else tag("td", value)
+def _cell(value: object, number: bool, name: str = "td") -> Html:
+    return tag(name, value, class_="number") if number else tag(name, value)
+
+
+def _separated(value: object) -> object:
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) or (isinstance(value, str) and bool(re.fullmatch(r"-?[0-9.]*%?", value)))
 
 
 def size(count: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ def sources(manifest: Manifest) -> Html:
     """Their sizes and shares."""
     headings = ["source", "documents", "tokens", "bytes", "bytes/token", "share by weight", "share by size"]
     summaries = summarize(manifest)
-    rows = [
+    rows: list[list[Any]] = [
         [one.name, one.documents, one.tokens, one.text_bytes, f"{one.text_bytes / (one.tokens or 1):.2f}"]
-        + [f"{one.share:.1%}", f"{one.natural_share:.1%}", one.validation_tokens]
         for one in summaries
     ]
+    for row, one in zip(rows, summaries, strict=True):
+        row += [f"{one.share:.1%}", f"{one.natural_share:.1%}", one.validation_tokens]
     totals = [sum(column) for column in zip(*(row[1:4] for row in rows), strict=True)]
     held_out = sum(one.validation_tokens for one in summaries)
     rows.append(["all", *totals, f"{totals[2] / (totals[1] or 1):.2f}", "", "", held_out])
@@ -127,21 +128,15 @@ def duplicates(folder: Path) -> Html:
     if not clusters.sizes:
         return Html()
     sizes = {f"{members:,} documents": count for members, count in clusters.sizes.items()}
-    shown = []
-    for rows in clusters.largest:
-        members = (
-            tag(
-                "li",
-                tag("b", "kept " if row["kept"] else ""),
-                f"{row['source']}, ",
-                _origin(row),
-                f", {size(row['bytes'])}",
-            )
-            for row in rows
-        )
-        shown.append(tag("ol", *members))
+    shown = [tag("ol", *map(_member, rows)) for rows in clusters.largest]
     examples = panel("the largest clusters", tag("div", *shown, class_="clusters"))
     return tag("div", panel("clusters by size", bars(sizes, color(0))), examples, class_="panels wide")
+
+
+def _member(row: Mapping[str, Any]) -> Html:
+    return tag(
+        "li", tag("b", "kept " if row["kept"] else ""), f"{row['source']}, ", _origin(row), f", {size(row['bytes'])}"
+    )
 
 
 def contamination(folder: Path) -> Html:
@@ -155,7 +150,7 @@ def contamination(folder: Path) -> Html:
         for row in hits.rows
     ]
     headings = ["source", "document", "first match", "in example", "n-grams", "the document was"]
-    total = sum(row[2] for row in counts)
+    total = sum(fates.total() for fates in hits.fates.values())
     note = tag("p", f"The first {len(rows):,} of {total:,} documents with matches:")
     return join(table(["source", "documents that were", "count"], counts), note, table(headings, rows, "hits"))
 
@@ -170,20 +165,29 @@ def samples(statistics: Statistics, folder: Path) -> Html:
     return join(*shown)
 
 
-def _side_by_side(name: str, kept: list[dict[str, Any]], dropped: list[dict[str, Any]]) -> Html:
-    reasons = Counter[str]()
-    chosen = []
-    for row in dropped:
-        reason = f"{row['rule']}: {row['reason']}"
-        reasons[reason] += 1
-        if reasons[reason] <= SAME_REASON and len(chosen) < SHOWN_SAMPLES:
-            chosen.append(_sample(row, tag("b", reason), f" {size(row['bytes'])}, "))
-    left = [_sample(row) for row in kept[: max(SHOWN_SAMPLES // 2, len(chosen))]]
+def _side_by_side(name: str, kept: Sequence[dict[str, Any]], dropped: Sequence[dict[str, Any]]) -> Html:
+    chosen = sorted(list(_few(dropped))[:SHOWN_SAMPLES], key=_reason)
+    left = [_sample(row) for row in kept[: len(chosen) or SHOWN_SAMPLES // 2]]
     columns = [tag("div", tag("h4", "kept"), *left)]
     if chosen:
-        columns.append(tag("div", tag("h4", "dropped by rules"), *chosen, class_="dropped"))
+        right = (_sample(row, tag("b", _reason(row)), f" {size(row['bytes'])}, ") for row in chosen)
+        columns.append(tag("div", tag("h4", "dropped by rules"), *right, class_="dropped"))
     summary = tag("summary", tag("b", name), f": {len(left)} kept, {len(chosen)} dropped")
-    return tag("details", summary, tag("div", *columns, class_="sides"), **({"open": ""} if chosen else {}))
+    opened = {"open": ""} if chosen else {}
+    return tag("details", summary, tag("div", *columns, class_="sides"), **opened)
+
+
+def _few(dropped: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The first SAME_REASON of each reason."""
+    reasons = Counter[str]()
+    for row in dropped:
+        reasons[_reason(row)] += 1
+        if reasons[_reason(row)] <= SAME_REASON:
+            yield row
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    return f"{row['rule']}: {row['reason']}"
 
 
 def _sample(row: Mapping[str, Any], *about: object) -> Html:
@@ -205,10 +209,10 @@ def headline(manifest: Manifest) -> Html:
     firsts = [source.stages[0] for source in manifest.sources.values() if source.stages]
     splits = [split for source in manifest.sources.values() for split in source.splits.values()]
     numbers = {
-        "documents found": short(sum(stage.documents_in for stage in firsts)),
-        "bytes of text found": size(sum(stage.bytes_in for stage in firsts)),
-        "documents kept": short(sum(split.documents for split in splits)),
-        "bytes kept": size(sum(split.text_bytes for split in splits)),
+        "documents found": f"{sum(stage.documents_in for stage in firsts):,}",
+        "of text found": size(sum(stage.bytes_in for stage in firsts)),
+        "documents kept": f"{sum(split.documents for split in splits):,}",
+        "of text kept": size(sum(split.text_bytes for split in splits)),
         "tokens": short(sum(split.tokens for split in splits)),
     }
     shown = {what: number for what, number in numbers.items() if firsts or "found" not in what}
