@@ -104,12 +104,10 @@ def report(
 ) -> None:
     """Write one HTML page: what came in, what each stage took, and examples. `prepare` writes it by itself."""
     from pretrain.corpus.report import write
-    from pretrain.corpus.workspace import REPORT
+    from pretrain.shards.manifest import load_manifest
 
-    path = _manifest(manifest)
-    out = out or path.with_name(REPORT)
-    write(path, out)
-    print(f"wrote {out}")
+    corpus = load_manifest(_manifest(manifest))
+    print(f"wrote {write(corpus, corpus.directory, out)}")
 
 
 @app.command()

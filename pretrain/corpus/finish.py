@@ -7,12 +7,9 @@ from typing import Any
 
 from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
-from pretrain.corpus import encode
+from pretrain.corpus import encode, report
 from pretrain.corpus.encode import ShardTask
 from pretrain.corpus.preparation import Preparation
-from pretrain.corpus.report import render
-from pretrain.corpus.workspace import REPORT
-from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import token_dtype
 from pretrain.shards.manifest import SPLITS, Manifest, Packing, Shard, Source, Split, Stage, TokenizerRecord
 from tokenizer import load_tokenizer
@@ -22,7 +19,7 @@ def finish(preparation: Preparation, stages: dict[str, list[Stage]], tasks: list
     """Write report and manifest, and clean up. Raises ConfigError when a shard is missing."""
     shards = [(task, _shard(task)) for task in tasks]
     manifest, beside = _manifest(preparation, stages, shards), preparation.workspace.beside
-    write_atomically(beside / REPORT, render(manifest, beside).encode())
+    report.write(manifest, beside)
     preparation.workspace.finish(manifest)
 
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from pretrain.corpus.report import found, sections
 from pretrain.corpus.report.html import Html, join, tag
+from pretrain.corpus.workspace import REPORT
 from pretrain.shards.files import write_atomically
-from pretrain.shards.manifest import Manifest, load_manifest
+from pretrain.shards.manifest import Manifest
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Texts are escaped; should one ever get through, the browser still runs and fetches nothing."""
@@ -24,9 +25,11 @@ class Section(NamedTuple):
     body: Callable[[], Html]
 
 
-def write(manifest: Path, out: Path) -> None:
-    """Write the report of a prepared corpus. Raises ConfigError when `manifest` is not one, or the disk is full."""
-    write_atomically(out, render(load_manifest(manifest), manifest.parent).encode())
+def write(manifest: Manifest, folder: Path, out: Path | None = None) -> Path:
+    """Write the page to `out`, or into `folder`, and return its path. Raises ConfigError when the disk is full."""
+    out = out or folder / REPORT
+    write_atomically(out, render(manifest, folder).encode())
+    return out
 
 
 def render(manifest: Manifest, folder: Path) -> str:

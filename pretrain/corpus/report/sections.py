@@ -151,18 +151,16 @@ def contamination(folder: Path) -> Html:
     ]
     headings = ["source", "document", "first match", "in example", "n-grams", "the document was"]
     total = sum(fates.total() for fates in hits.fates.values())
-    note = tag("p", f"The first {len(rows):,} of {total:,} documents with matches:")
+    note = tag("p", f"{len(rows):,} of {total:,} documents with matches:")
     return join(table(["source", "documents that were", "count"], counts), note, table(headings, rows, "hits"))
 
 
 def samples(statistics: Statistics, folder: Path) -> Html:
     """Kept and dropped documents side by side."""
-    rejected = found.dropped(folder)
-    shown = [
-        _side_by_side(name, one["kept"], [row for row in rejected if row["source"] == name])
-        for name, one in statistics.items()
-    ]
-    return join(*shown)
+    dropped = {name: list[dict[str, Any]]() for name in statistics}
+    for row in found.dropped(folder):
+        dropped.setdefault(row["source"], []).append(row)
+    return join(*(_side_by_side(name, statistics.get(name, {}).get("kept", []), dropped[name]) for name in dropped))
 
 
 def _side_by_side(name: str, kept: Sequence[dict[str, Any]], dropped: Sequence[dict[str, Any]]) -> Html:
