@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from pretrain.corpus.workspace import CONTAMINATION, DROPPED, DUPLICATES, STATISTICS
@@ -66,7 +68,6 @@ def fate(row: dict[str, Any]) -> str:
 
 def clusters(folder: Path) -> Clusters:
     """Sizes of all, and the largest. Memory: 8 bytes a row."""
-    import numpy as np
     import pyarrow.parquet as pq
 
     path = folder / DUPLICATES
@@ -74,14 +75,25 @@ def clusters(folder: Path) -> Clusters:
         return Clusters({}, [])
     members = np.bincount(pq.read_table(path, columns=["cluster"])["cluster"].to_numpy())
     sizes, counts = np.unique(members, return_counts=True)
-    largest = np.argsort(-members, kind="stable")[:SHOWN_CLUSTERS].tolist()
-    rows: dict[int, list[dict[str, Any]]] = {number: [] for number in largest}
-    for batch in pq.ParquetFile(path).iter_batches():
-        here = np.flatnonzero(np.isin(batch.column("cluster").to_numpy(), largest))
-        for row in batch.take(here[: SHOWN_CLUSTERS * 10_000]).to_pylist():
-            if len(rows[row["cluster"]]) < SHOWN_MEMBERS:
-                rows[row["cluster"]].append(row)
+    largest = np.argsort(-members, kind="stable")[:SHOWN_CLUSTERS]
+    # the rows of a cluster stand together, in the order of the clusters
+    starts = (np.cumsum(members) - members)[largest]
+    stops = starts + np.minimum(members[largest], SHOWN_MEMBERS)
+    wanted = np.concatenate([np.arange(*of_cluster) for of_cluster in zip(starts, stops, strict=True)])
+    rows: dict[int, list[dict[str, Any]]] = {number: [] for number in largest.tolist()}
+    for row in _rows_at(path, np.sort(wanted)):
+        rows[row["cluster"]].append(row)
     return Clusters(dict(zip(sizes.tolist(), counts.tolist(), strict=True)), list(rows.values()))
+
+
+def _rows_at(path: Path, wanted: npt.NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file, by ascending number."""
+    import pyarrow.parquet as pq
+
+    passed = 0
+    for batch in pq.ParquetFile(path).iter_batches():
+        yield from batch.take(wanted[(wanted >= passed) & (wanted < passed + len(batch))] - passed).to_pylist()
+        passed += len(batch)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
