@@ -62,7 +62,7 @@ setup(
     package_data={
         "configs": ["**/*.yaml"],
         "launch": ["templates/*", "containers/*", "*.md"],
-        "pretrain": ["py.typed"],
+        "pretrain": ["py.typed", "corpus/report/*.css"],
     },
     install_requires=REQUIRES,
     extras_require={"dev": DEVELOP},

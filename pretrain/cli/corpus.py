@@ -1,5 +1,7 @@
 """`pretrain corpus prepare | adopt | remove | show | verify | train-classifier | train-perplexity`."""
 
+"""`pretrain corpus prepare | adopt | remove | show | report | verify`."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -100,6 +102,19 @@ def show(
     except ValueError as error:
         raise typer.BadParameter(f"--tokens {error}") from None
     print_manifest(load_manifest(_manifest(manifest)), length)
+
+
+@app.command()
+def report(
+    manifest: ManifestPath,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes. Default: report.html beside it.")] = None,
+) -> None:
+    """Write one HTML page: what came in, what each stage took, and examples. `prepare` writes it by itself."""
+    from pretrain.corpus.report import write
+    from pretrain.shards.manifest import load_manifest
+
+    corpus = load_manifest(_manifest(manifest))
+    print(f"wrote {write(corpus, corpus.directory, out)}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Any
 
 from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
-from pretrain.corpus import encode
+from pretrain.corpus import encode, report
 from pretrain.corpus.encode import ShardTask
 from pretrain.corpus.preparation import Preparation
 from pretrain.shards.indexed import token_dtype
@@ -16,9 +16,11 @@ from tokenizer import load_tokenizer
 
 
 def finish(preparation: Preparation, stages: dict[str, list[Stage]], tasks: list[ShardTask]) -> None:
-    """Write the manifest and clean up. Raises ConfigError when a shard is missing."""
+    """Write report and manifest, and clean up. Raises ConfigError when a shard is missing."""
     shards = [(task, _shard(task)) for task in tasks]
-    preparation.workspace.finish(_manifest(preparation, stages, shards))
+    manifest, beside = _manifest(preparation, stages, shards), preparation.workspace.beside
+    report.write(manifest, beside)
+    preparation.workspace.finish(manifest)
 
 
 def _shard(task: ShardTask) -> Shard:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pretrain.config.corpus import Corpus, normalised
 from pretrain.config.errors import ConfigError
 from pretrain.config.section import fingerprint
+from pretrain.corpus import report
 from pretrain.corpus.across.evaluation import evaluation
 from pretrain.corpus.clean import models
 from pretrain.corpus.document import Unit
@@ -68,13 +69,14 @@ def run_here(preparation: Preparation, reporter: Reporter) -> None:
 
 
 def _refresh(recipe: Corpus, workspace: Workspace, reporter: Reporter) -> None:
-    """The tokens are there already; name and weights stand in the manifest alone."""
+    """The tokens are there already; name and weights stand in manifest and report alone."""
     old = load_manifest(workspace.manifest)
     sources = {name: replace(old.sources[name], weight=str(source.weight)) for name, source in recipe.sources.items()}
     new = replace(old, name=recipe.name, sources=sources, recipe=plain(recipe))
     if new == old:
         reporter.say(f"{workspace.manifest} is up to date: recipe, inputs and tokenizer are unchanged")
     else:
+        report.write(new, workspace.directory)
         new.save(workspace.manifest)
         reporter.say(f"{workspace.manifest}: the weights (or the name) changed, the tokens are as they were")
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pretrain.config.errors import ConfigError
+from pretrain.corpus import report
 from pretrain.corpus.workspace import locked
 from pretrain.shards.indexed import IndexedReader, IndexedWriter
 from pretrain.shards.manifest import SPLITS, Manifest, Shard, Source, Split, Stage, load_manifest
@@ -99,7 +100,9 @@ def remove(path: Path, places: Sequence[Place], follow: Follow) -> Removed:
         sources = {name: _source(source, made) for name, source in manifest.sources.items()}
         before = path.with_name(f"manifest-{version:03}.json")
         manifest.save(before)
-        replace(manifest, sources=sources).save(path)
+        after = replace(manifest, sources=sources)
+        report.write(after, path.parent)
+        after.save(path)
     documents = sum(place.shard.documents - made[place.shard.path].documents for place in places)
     return Removed(path, before, documents, len(places))
 

@@ -192,14 +192,17 @@ def test_a_second_call_does_nothing(tmp_path: Path, tokenizer: Path, capsys: pyt
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
 
 
-def test_other_weights_touch_the_manifest_alone(tmp_path: Path, tokenizer: Path) -> None:
+def test_other_weights_touch_manifest_and_report_alone(tmp_path: Path, tokenizer: Path) -> None:
     sources = two_sources(tmp_path)
     one = load_manifest(prepare(recipe(tmp_path / "out", tokenizer, sources)))
     sources["web"] = {**sources["web"], "weight": "1.25"}
+    before = files(one.directory)
     two = load_manifest(prepare(recipe(tmp_path / "out", tokenizer, sources)))
     assert two.sources["web"] == replace(one.sources["web"], weight="1.25")
     assert (two.recipe["sources"]["web"]["weight"], two.prepared_from) == (1.25, one.prepared_from)
     assert two.fingerprint() == one.fingerprint()
+    after = files(two.directory)
+    assert {name for name in before | after if before[name] != after[name]} == {"manifest.json", "report.html"}
 
 
 def test_a_changed_input_is_made_anew(tmp_path: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]) -> None:
