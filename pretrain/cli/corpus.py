@@ -1,6 +1,4 @@
-"""`pretrain corpus prepare | adopt | remove | show | verify | train-classifier | train-perplexity`."""
-
-"""`pretrain corpus prepare | adopt | remove | show | report | verify`."""
+"""`pretrain corpus prepare | adopt | remove | show | report | verify | train-classifier | train-perplexity`."""
 
 from __future__ import annotations
 

@@ -182,14 +182,14 @@ def test_what_prepare_makes_of_it(tmp_path: Path, tokenizer: Path) -> None:
     assert {name: one[name] for name in one if "data-" in name} == {name: two[name] for name in two if "data-" in name}
 
 
-def test_a_corpus_without_rules_keeps_its_key() -> None:
-    """Corpora of before are up to date still."""
+def test_rules_that_are_not_named_are_not_part_of_the_key() -> None:
+    """So that a rule that comes later changes no corpus without it."""
     plain = {"name": "x", "tokenizer": "t", "sources": {"web": jsonl("a.jsonl")}}
     from pretrain.config.corpus import Corpus
 
-    assert "clean" not in Corpus.parse(plain).content()["sources"]["web"]
+    assert Corpus.parse(plain).content()["sources"]["web"]["clean"] == {"unicode": False}
     plain["sources"]["web"]["clean"] = {"c4": {}}  # type: ignore[index]
-    assert "clean" in Corpus.parse(plain).content()["sources"]["web"]
+    assert list(Corpus.parse(plain).content()["sources"]["web"]["clean"]) == ["unicode", "c4"]
 
 
 def test_unknown_rules_are_refused() -> None:
