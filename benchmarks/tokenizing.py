@@ -99,7 +99,7 @@ def pretrain(folder: str, out: str) -> None:
         "sources": {"all": {"kind": "jsonl", "paths": f"{folder}/part-*.jsonl", "weight": 1}},
     }  # fmt: skip
     Path(out, "recipe.yaml").write_text(json.dumps(recipe))
-    command = [sys.executable, "-m", "pretrain", "corpus", "prepare", f"{out}/recipe.yaml"]
+    command = [str(Path(sys.executable).with_name("pretrain")), "corpus", "prepare", f"{out}/recipe.yaml"]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 

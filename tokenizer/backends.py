@@ -6,11 +6,11 @@ must be the reference's, so a few texts that have caught tokenizers out are enco
 
 from __future__ import annotations
 
-import json
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import tokenizers
 
 from tokenizer.specification import Specification, plain_text_only, special_tokens
@@ -49,7 +49,7 @@ class Reference:
     name = "tokenizers"
 
     def __init__(self, specification: Specification) -> None:
-        self._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(specification))
+        self._tokenizer = tokenizers.Tokenizer.from_str(orjson.dumps(specification).decode())
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -72,7 +72,7 @@ class Gigatoken:
     def __init__(self, specification: Specification) -> None:
         import gigatoken
 
-        self._tokenizer = gigatoken.Tokenizer.from_json(json.dumps(plain_text_only(specification)))
+        self._tokenizer = gigatoken.Tokenizer.from_json(orjson.dumps(plain_text_only(specification)).decode())
 
     def encode_batch(self, texts: list[str]) -> Encoded:
         layout = self._tokenizer.encode_batch(texts, parallel=False).layout

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import tokenizers
 
 from pretrain.config.errors import ConfigError
@@ -26,12 +27,12 @@ class Tokenizer:
 
     def __init__(self, specification: spec.Specification, end: str | None = None) -> None:
         try:
-            self._reference = tokenizers.Tokenizer.from_str(json.dumps(specification))
+            self._reference = tokenizers.Tokenizer.from_str(orjson.dumps(specification).decode())
         except Exception as error:  # the Rust side raises bare Exception
             fix = "give the tokenizer.json of a Hugging Face tokenizer"
             raise ConfigError.of("tokenizer", "tokenizer.json", f"is not a tokenizer ({error})", fix) from None
         # Read back, so that every default is written out and two spellings of one tokenizer are one.
-        self.specification: spec.Specification = json.loads(self._reference.to_str())
+        self.specification: spec.Specification = orjson.loads(self._reference.to_str())
         self.end = end if end is not None else self._known_end()
         if self.end is not None and self._reference.token_to_id(self.end) is None:
             rule = "end-of-text must be a token of the vocabulary"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from pretrain.config.errors import ConfigError
 from tokenizer.interface import Tokenizer
@@ -65,7 +66,7 @@ def _auto(directory: Path) -> Specification:
 
     try:
         loaded = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
-        specification: Specification = json.loads(loaded.backend_tokenizer.to_str())
+        specification: Specification = orjson.loads(loaded.backend_tokenizer.to_str())
     except Exception as error:  # transformers raises many kinds; all mean that this is not a tokenizer
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         rule = f"is not a tokenizer that can be loaded ({reason})"
@@ -83,8 +84,8 @@ def _end_of_text(directory: Path) -> str | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        plain = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+        plain = orjson.loads(_read_text(path))
+    except orjson.JSONDecodeError as error:
         raise ConfigError.of("tokenizer", str(path), f"must be JSON ({error})", "restore the file") from None
     if not isinstance(plain, dict):
         raise ConfigError.of("tokenizer", str(path), "must hold a JSON object", FIX)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +85,22 @@ def run(task: ShardTask) -> Shard:
     return done
 
 
-@lru_cache(maxsize=1)
+_KEPT: dict[str, Tokenizer] = {}
+"""By directory: loading one takes as long as encoding 30 MB, and a process encodes with one."""
+
+
+def keep_tokenizer(directory: Path, tokenizer: Tokenizer) -> None:
+    """Write the tokenizer that shards will be encoded with; this process need not load it again."""
+    tokenizer.save(directory)
+    _KEPT.clear()
+    _KEPT[str(directory)] = tokenizer
+
+
 def _tokenizer(directory: str) -> Tokenizer:
-    return load_tokenizer(directory)
+    if directory not in _KEPT:
+        _KEPT.clear()
+        _KEPT[directory] = load_tokenizer(directory)
+    return _KEPT[directory]
 
 
 def _slice(task: ShardTask, part: int) -> tuple[int, int]:

@@ -12,13 +12,14 @@ from pretrain.corpus.encode import ShardTask
 from pretrain.corpus.preparation import Preparation
 from pretrain.shards.indexed import token_dtype
 from pretrain.shards.manifest import SPLITS, Manifest, Packing, Shard, Source, Split, Stage, TokenizerRecord
-from tokenizer import load_tokenizer
 
 
-def finish(preparation: Preparation, stages: dict[str, list[Stage]], tasks: list[ShardTask]) -> None:
+def finish(
+    preparation: Preparation, stages: dict[str, list[Stage]], tokenizer: TokenizerRecord, tasks: list[ShardTask]
+) -> None:
     """Write report and manifest, and clean up. Raises ConfigError when a shard is missing."""
     shards = [(task, _shard(task)) for task in tasks]
-    manifest, beside = _manifest(preparation, stages, shards), preparation.workspace.beside
+    manifest, beside = _manifest(preparation, stages, tokenizer, shards), preparation.workspace.beside
     report.write(manifest, beside)
     preparation.workspace.finish(manifest)
 
@@ -32,9 +33,12 @@ def _shard(task: ShardTask) -> Shard:
 
 
 def _manifest(
-    preparation: Preparation, stages: dict[str, list[Stage]], shards: list[tuple[ShardTask, Shard]]
+    preparation: Preparation,
+    stages: dict[str, list[Stage]],
+    tokenizer: TokenizerRecord,
+    shards: list[tuple[ShardTask, Shard]],
 ) -> Manifest:
-    recipe, tokenizer = preparation.recipe, load_tokenizer(preparation.workspace.new_tokenizer)
+    recipe = preparation.recipe
     sources: dict[str, Source] = {}
     for name, source in recipe.sources.items():
         splits = {
@@ -44,7 +48,7 @@ def _manifest(
         sources[name] = Source(str(source.weight), tuple(stages[name]), splits)
     return Manifest(
         name=recipe.name,
-        tokenizer=TokenizerRecord("tokenizer", tokenizer.fingerprint, tokenizer.vocab_size, tokenizer.end_of_text),
+        tokenizer=tokenizer,
         dtype=token_dtype(tokenizer.vocab_size),
         appends_end_of_text=recipe.append_end_of_text,
         sources=sources,

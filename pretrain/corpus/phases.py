@@ -38,7 +38,7 @@ from pretrain.corpus.statistics import examples_dropped, statistics
 from pretrain.corpus.workspace import DROPPED, STATISTICS
 from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import token_dtype
-from pretrain.shards.manifest import Stage
+from pretrain.shards.manifest import Stage, TokenizerRecord
 from tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 
@@ -115,6 +115,7 @@ class Plan:
     stages: dict[str, list[Stage]]
     """Of each source."""
     layouts: list[Layout]
+    tokenizer: TokenizerRecord
 
     @classmethod
     def load(cls, preparation: Preparation) -> Plan:
@@ -122,7 +123,7 @@ class Plan:
         plain = orjson.loads((preparation.workspace.work / "plan.json").read_bytes())
         stages = {name: [Stage(**stage) for stage in found] for name, found in plain["stages"].items()}
         found = [Layout(**{**one, "runs": tuple(map(tuple, one["runs"]))}) for one in plain["layouts"]]
-        return cls(stages, found)
+        return cls(stages, found, TokenizerRecord(**plain["tokenizer"]))
 
 
 def _select(preparation: Preparation) -> str:
@@ -131,9 +132,9 @@ def _select(preparation: Preparation) -> str:
         stage = "lines" if preparation.recipe.deduplicate.lines else "read"
         selected = select(preparation.recipe, preparation.results(stage), preparation.workspace)
         tokenizer = _tokenizer(preparation, selected)
-        tokenizer.save(preparation.workspace.new_tokenizer)
+        encode.keep_tokenizer(preparation.workspace.new_tokenizer, tokenizer)
         stages = {source.name: source.stages for source in selected}
-        plan = Plan(stages, layouts(preparation.recipe, selected, tokenizer))
+        plan = Plan(stages, layouts(preparation.recipe, selected, tokenizer), _record(tokenizer))
         _tell(preparation, selected)
         write_atomically(path, orjson.dumps(asdict(plan)))
     return "documents are chosen"
@@ -151,7 +152,7 @@ def _tokenizer(preparation: Preparation, selected: list[Selected]) -> Tokenizer:
     """The one that the recipe names, or one trained on training documents chosen by hash."""
     config = preparation.recipe.tokenizer
     if config.path is not None:
-        return load_tokenizer(config.path)
+        return preparation.given or load_tokenizer(config.path)
     train = config.train
     assert train is not None
     total = sum(source.count(TRAIN)[1] for source in selected)
@@ -169,10 +170,13 @@ def _sample(selected: list[Selected], limit: int) -> Iterator[str]:
             yield from run.texts(TRAIN, limit)
 
 
+def _record(tokenizer: Tokenizer) -> TokenizerRecord:
+    return TokenizerRecord("tokenizer", tokenizer.fingerprint, tokenizer.vocab_size, tokenizer.end_of_text)
+
+
 def _shard_tasks(preparation: Preparation) -> list[ShardTask]:
-    dtype = token_dtype(load_tokenizer(preparation.workspace.new_tokenizer).vocab_size)
-    recipe, workspace = preparation.recipe, preparation.workspace
-    plan = Plan.load(preparation)
+    recipe, workspace, plan = preparation.recipe, preparation.workspace, Plan.load(preparation)
+    dtype = token_dtype(plan.tokenizer.vocab_size)
     return [task for layout in plan.layouts for task in plan_shards(recipe, layout, workspace, dtype)]
 
 
@@ -182,7 +186,8 @@ def _encode(task: ShardTask) -> str:
 
 
 def _finish(preparation: Preparation) -> str:
-    finish(preparation, Plan.load(preparation).stages, _shard_tasks(preparation))
+    plan = Plan.load(preparation)
+    finish(preparation, plan.stages, plan.tokenizer, _shard_tasks(preparation))
     return f"wrote {preparation.workspace.manifest}"
 
 

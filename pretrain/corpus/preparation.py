@@ -15,6 +15,7 @@ from pretrain.corpus.document import Unit
 from pretrain.corpus.read import ReadTask, UnitResult, done, within_limits
 from pretrain.corpus.workspace import Workspace
 from pretrain.shards.files import write_atomically
+from tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Preparation:
     workspace: Workspace
     units: dict[str, list[Unit]]
     """Of each source, in order."""
+    given: Tokenizer | None = None
+    """The recipe's, where it is loaded already."""
 
     def save(self) -> None:
         """For processes on other machines."""

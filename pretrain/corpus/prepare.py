@@ -52,7 +52,7 @@ def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
             submit(Preparation(recipe, workspace, units), reporter)
         else:
             _announce(workspace, reporter)
-            run_here(Preparation(recipe, workspace, units), reporter)
+            run_here(Preparation(recipe, workspace, units, given), reporter)
     return workspace.manifest
 
 
@@ -63,7 +63,8 @@ def run_here(preparation: Preparation, reporter: Reporter) -> None:
     with full, Pool(preparation.recipe.workers or default_workers()) as pool:
         for phase in phases(preparation):
             tasks = phase.tasks(preparation)
-            done = map(phase.run, tasks) if phase.alone else pool.map(phase.run, tasks)
+            # one task needs no process of its own, which would take a second to start
+            done = map(phase.run, tasks) if len(tasks) == 1 else pool.map(phase.run, tasks)
             for _ in reporter.follow(phase.name, done, len(tasks), str):
                 pass
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from pretrain.config.across import Fuzzy
 from pretrain.corpus.across.exact import ranges
@@ -114,6 +112,9 @@ def _joined(labels: Numbers, pairs: Numbers) -> Numbers:
     """The labels after joining the clusters of each pair; a cluster bears the number of its first document."""
     if not pairs.shape[1]:
         return labels
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     ones = np.ones(pairs.shape[1], dtype=bool)
     graph = coo_array((ones, (labels[pairs[0]], labels[pairs[1]])), shape=(len(labels), len(labels)))
     components = connected_components(graph, directed=False)[1]
