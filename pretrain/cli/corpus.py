@@ -78,7 +78,7 @@ def remove(
         raise typer.Exit(1)
     if dry_run:
         return
-    removed = remove_documents(path, places, reporter.follow)
+    removed = remove_documents(path, places, names, reporter.follow)
     print(f"{removed.documents:,} documents are not in {removed.manifest} any more, {removed.shards:,} shards are new")
     print(f"{removed.before} still serves what it did; with it the old shards can go when no run needs them")
 

@@ -5,7 +5,7 @@ Where documents are packed into samples, theirs become padding, so that all othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pretrain.config.errors import ConfigError
 from pretrain.corpus import report
+from pretrain.corpus.forget import forget
 from pretrain.corpus.workspace import locked
 from pretrain.shards.indexed import IndexedReader, IndexedWriter
 from pretrain.shards.manifest import SPLITS, Manifest, Shard, Source, Split, Stage, load_manifest
@@ -84,8 +85,10 @@ def missing(manifest: Manifest, names: Collection[str], places: Sequence[Place])
     return sorted(set(names) - found)
 
 
-def remove(path: Path, places: Sequence[Place], follow: Follow) -> Removed:
+def remove(path: Path, places: Sequence[Place], names: Set[str], follow: Follow) -> Removed:
     """Write the shards of `places` again without their rows, then the manifest; the old one is kept beside it.
+
+    The documents `names` are shown nowhere any more either.
 
     Killed on the way it leaves the old corpus. Raises ConfigError: a full disk, a corpus in use.
     """
@@ -101,6 +104,7 @@ def remove(path: Path, places: Sequence[Place], follow: Follow) -> Removed:
         before = path.with_name(f"manifest-{version:03}.json")
         manifest.save(before)
         after = replace(manifest, sources=sources)
+        forget(path.parent, names)
         report.write(after, path.parent)
         after.save(path)
     documents = sum(place.shard.documents - made[place.shard.path].documents for place in places)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pretrain.config.errors import ConfigError
@@ -39,7 +40,7 @@ def taken_out(manifest: Manifest, names: set[str]) -> Manifest:
     path = manifest.directory / "manifest.json"
     places = find_places(manifest, names, follow)
     assert missing(manifest, names, places) == []
-    done = remove(path, places, follow)
+    done = remove(path, places, names, follow)
     assert done.documents == len(names) and done.before == manifest.directory / "manifest-001.json"
     return load_manifest(path)
 
@@ -111,7 +112,7 @@ def test_packed_documents_become_padding(tmp_path: Path, tokenizer: Path) -> Non
 def test_a_second_version(tmp_path: Path, tokenizer: Path) -> None:
     new = taken_out(made(tmp_path, tokenizer), GONE)
     places = find_places(new, {"web-5"}, follow)
-    done = remove(new.directory / "manifest.json", places, follow)
+    done = remove(new.directory / "manifest.json", places, {"web-5"}, follow)
     assert done.before.name == "manifest-002.json" and done.documents == 1
     assert find_places(load_manifest(done.manifest), {"web-5", *GONE}, follow) == []
 
@@ -143,3 +144,21 @@ def test_the_file_of_names(tmp_path: Path) -> None:
 def test_progress_is_shown(tmp_path: Path, tokenizer: Path) -> None:
     manifest = made(tmp_path, tokenizer)
     assert len(find_places(manifest, GONE, Reporter(quiet=True).follow)) >= 1
+
+
+def test_what_is_taken_out_is_shown_nowhere(tmp_path: Path, tokenizer: Path) -> None:
+    long = [f"{text} " + " ".join(f"w{number}x{i}" for i in range(60)) for number, text in enumerate(texts("web", 9))]
+    path = write_jsonl(tmp_path / "web.jsonl", [*long, *(f"{text} copy" for text in long[:4]), "short"])
+    (tmp_path / "eval.txt").write_text(" ".join(f"w5x{i}" for i in range(13)) + "\n")
+    source = jsonl(path, id_field="id", clean={"gopher_quality": {"minimum_words": 9, "minimum_stop_words": 0}})
+    more = {"deduplicate": {"fuzzy": {}}, "decontaminate": {"files": str(tmp_path / "eval.txt")}, "validation": 0}
+    manifest = load_manifest(prepare(recipe(tmp_path / "out", tokenizer, {"web": source}, order="file", **more)))
+    beside = ("dropped.jsonl", "contamination.jsonl", "statistics.json", "duplicates.parquet", "report.html")
+    shown = {name: (manifest.directory / name).read_bytes() for name in beside}
+    taken_out(manifest, {"web-0", "web-6"})
+    assert b"web-6" in shown["statistics.json"] and b"web-0" in shown["duplicates.parquet"]
+    for name in beside:
+        now = (manifest.directory / name).read_bytes()
+        assert b"w6x1 " not in now and b"w0x1 " not in now, name
+    assert b"w6x1 " in shown["statistics.json"] and b"w6x1 " in shown["report.html"]
+    assert "web-0" not in pq.read_table(manifest.directory / "duplicates.parquet")["id"].to_pylist()

@@ -184,7 +184,7 @@ def test_stages_stand_in_the_order_of_every_source(manifest: Manifest) -> None:
 
 def test_it_follows_a_removal(manifest: Manifest) -> None:
     places = find_places(manifest, {"web-5"}, lambda _what, items, *_: items)
-    remove(manifest.directory / "manifest.json", places, lambda _what, items, *_: items)
+    remove(manifest.directory / "manifest.json", places, {"web-5"}, lambda _what, items, *_: items)
     page = Parsed((manifest.directory / "report.html").read_text())
     assert ["web", "remove", "43", "42"] in [row[:4] for row in page.rows]
 
