@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
@@ -12,7 +14,7 @@ from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
 from pretrain.corpus.across.marks import Wanted
 from pretrain.corpus.document import Unit
-from pretrain.corpus.read import ReadTask, UnitResult, done, within_limits
+from pretrain.corpus.read import SHOWN, ReadTask, UnitResult, done, within_limits
 from pretrain.corpus.workspace import Workspace
 from pretrain.shards.files import write_atomically
 from tokenizer import Tokenizer
@@ -74,11 +76,13 @@ class Preparation:
 
     def _results(self, stage: str, name: str) -> list[UnitResult]:
         results: list[UnitResult] = []
+        shown = Counter[str]()
         for unit in self.units[name]:
             result = done(self._directory(stage, name, unit))
             if result is None:
                 rule = f"unit {unit.index:,} has not come through the phase `{stage}`"
                 raise ConfigError.of(f"sources.{name}", unit.items[0], rule, "run `pretrain corpus prepare` again")
+            result.dropped = list(_first(result.dropped, shown))
             results.append(result)
             if not within_limits(self.recipe.sources[name], results):
                 break
@@ -90,3 +94,11 @@ class Preparation:
 
     def _directory(self, stage: str, name: str, unit: Unit) -> str:
         return str(self.workspace.unit_directory(stage, name, unit.index))
+
+
+def _first(dropped: list[dict[str, Any]], shown: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The examples that will be shown: those of tens of thousands of units would fill the memory."""
+    for row in dropped:
+        shown[row["rule"]] += 1
+        if shown[row["rule"]] <= SHOWN:
+            yield row

@@ -42,6 +42,11 @@ def prepare(recipe: Corpus, reporter: Reporter | None = None) -> Path:
         given = _given(recipe)
         units = {name: _units(name, recipe) for name in recipe.sources}
         workspace = Workspace(directory, _key(recipe, units, given))
+        if workspace.jobs.is_file():
+            from pretrain.corpus.slurm import under_way
+
+            if under_way(recipe, workspace, reporter):
+                return workspace.manifest
         if workspace.finished():
             workspace.clean()
             _refresh(recipe, workspace, reporter)

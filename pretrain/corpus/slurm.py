@@ -9,15 +9,19 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import orjson
 
+from launch.slurm import SlurmError, call
+from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
 from pretrain.config.executor import Executor
 from pretrain.corpus.phases import Phase, phases
 from pretrain.corpus.preparation import Preparation
 from pretrain.corpus.progress import Reporter
+from pretrain.corpus.workspace import Workspace
 from pretrain.shards.files import write_atomically
 
 GB = 1_000_000_000
@@ -26,21 +30,31 @@ GB = 1_000_000_000
 def submit(preparation: Preparation, reporter: Reporter) -> None:
     """Submit a job array for each phase, each waiting for the one before. Raises ConfigError when sbatch refuses.
 
-    Called again while the jobs are there it tells how they stand; after one failed it submits all anew, and tasks that
-    are done do nothing.
+    After one failed all are submitted anew, and tasks that are done do nothing.
     """
     workspace = preparation.workspace
-    if alive := _alive(workspace.work / "jobs.json"):
-        for line in alive:
-            reporter.say(line)
-        return
     workspace.open()
     preparation.save()
     jobs = _submit(preparation)
-    write_atomically(workspace.work / "jobs.json", orjson.dumps(jobs))
+    write_atomically(workspace.jobs, orjson.dumps(jobs))
     for name, job in jobs.items():
         reporter.say(f"submitted {name} as job {job}, log in {workspace.directory}/slurm/{name}/slurm_logs")
     reporter.say("the same command tells how they stand, and goes on if one has failed")
+
+
+def under_way(recipe: Corpus, workspace: Workspace, reporter: Reporter) -> bool:
+    """Whether jobs of an earlier call are at work, of which it tells how they stand.
+
+    They hold no lock, so this raises ConfigError when another recipe, or processes here, would get between them.
+    """
+    jobs: dict[str, str] = orjson.loads(workspace.jobs.read_bytes())
+    alive = _alive(workspace, jobs)
+    if alive and (recipe.executor.kind != "slurm" or not workspace.is_open()):
+        fix = f"wait for them, or end them first: scancel {' '.join(jobs.values())}"
+        raise ConfigError.of("directory", str(workspace.directory), "is being prepared by jobs of SLURM", fix)
+    for line in alive:
+        reporter.say(line)
+    return bool(alive)
 
 
 def do_rank(data: Any, rank: int, world_size: int, directory: str, name: str) -> None:
@@ -81,7 +95,7 @@ def _executor(preparation: Preparation, phase: Phase, before: Any) -> Any:
         mem_per_cpu_gb=max(1, -(-config.memory // (GB * config.cpus))),
         job_name=f"{preparation.recipe.name}-{phase.name}",
         qos=config.qos or "",
-        env_command=f"export PATH={Path(sys.executable).parent}:$PATH; cd {Path.cwd()}",
+        env_command=f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH; cd {quote(str(Path.cwd()))}",
         sbatch_args=_options(config),
         depends=before,
         logging_dir=str(directory / "slurm" / phase.name),
@@ -91,7 +105,8 @@ def _executor(preparation: Preparation, phase: Phase, before: Any) -> Any:
 
 def _options(config: Executor) -> dict[str, str]:
     account = {"account": config.account} if config.account else {}
-    return {**account, **config.options}
+    # else the jobs behind one that failed would wait for ever, and look as if they were at work
+    return {"kill-on-invalid-dep": "yes", **account, **config.options}
 
 
 def _time(seconds: float) -> str:
@@ -99,14 +114,17 @@ def _time(seconds: float) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}:00"
 
 
-def _alive(record: Path) -> list[str]:
+def _alive(workspace: Workspace, jobs: dict[str, str]) -> list[str]:
     """How the jobs of an earlier call stand, as squeue tells it; nothing when they are gone."""
-    if not record.is_file():
-        return []
-    jobs: dict[str, str] = orjson.loads(record.read_bytes())
-    command = ["squeue", "--noheader", "--array", "--format=%F %T", "--jobs", ",".join(jobs.values())]
-    told = subprocess.run(command, capture_output=True, text=True)
-    states = [line.split() for line in told.stdout.splitlines()]
+    try:
+        told = call("squeue", "--noheader", "--array", "--format=%F %T", "--jobs", ",".join(jobs.values()))
+    except SlurmError as error:
+        if "Invalid job id" in str(error):
+            return []
+        rule = f"was given to jobs of SLURM, which does not tell how they stand ({error})"
+        fix = f"try again; or, if you know that they are gone, remove {workspace.jobs}"
+        raise ConfigError.of("directory", str(workspace.directory), rule, fix) from None
+    states = [line.split() for line in told.splitlines()]
     return [
         f"{name} (job {job}): {len(own)} tasks left, {own.count('RUNNING')} running"
         for name, job in jobs.items()

@@ -60,11 +60,5 @@ def _examples(source: Selected) -> list[dict[str, Any]]:
 
 def examples_dropped(read: Mapping[str, list[UnitResult]]) -> bytes:
     """JSON Lines: the first documents that each rule dropped of each source."""
-    shown = Counter[tuple[str, str]]()
-    lines = []
-    for name, units in read.items():
-        for row in (row for unit in units for row in unit.dropped):
-            shown[name, row["rule"]] += 1
-            if shown[name, row["rule"]] <= SHOWN:
-                lines.append(orjson.dumps({"source": name, **row}) + b"\n")
-    return b"".join(lines)
+    rows = ({"source": name, **row} for name, units in read.items() for unit in units for row in unit.dropped)
+    return b"".join(orjson.dumps(row) + b"\n" for row in rows)

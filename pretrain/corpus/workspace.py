@@ -38,6 +38,8 @@ class Workspace:
         self.new_tokenizer = self.work / "tokenizer"
         self.beside = self.work / "beside"
         """What will stand beside the manifest: BESIDE."""
+        self.jobs = self.work / "jobs.json"
+        """Phase -> job, where a cluster does the work."""
 
     def finished(self) -> bool:
         """Whether the manifest is of this key and its files have their sizes."""
@@ -52,12 +54,16 @@ class Workspace:
 
     def open(self) -> bool:
         """Get ready. True when an earlier call with the same key left work to go on with."""
-        record = self.work / "key"
-        going_on = record.is_file() and record.read_text() == self.key
+        going_on = self.is_open()
         if not going_on:
             shutil.rmtree(self.work, ignore_errors=True)
-            write_atomically(record, self.key.encode())
+            write_atomically(self.work / "key", self.key.encode())
         return going_on
+
+    def is_open(self) -> bool:
+        """Whether the work in progress is of this key."""
+        record = self.work / "key"
+        return record.is_file() and record.read_text() == self.key
 
     def unit_directory(self, stage: str, source: str, unit: int) -> Path:
         """Where the runs of a unit go that come out of a stage."""

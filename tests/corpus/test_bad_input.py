@@ -82,10 +82,11 @@ def test_weights_that_sum_to_something_else_are_said(
     assert normalised({"a": Decimal(97), "b": Decimal(3)}) is None
 
 
-def test_all_sources_empty(tmp_path: Path, tokenizer: Path) -> None:
+@pytest.mark.parametrize("deduplicate", [{}, {"fuzzy": {}}, {"lines": {}}])
+def test_all_sources_empty(deduplicate: dict[str, object], tmp_path: Path, tokenizer: Path) -> None:
     empty = write_jsonl(tmp_path / "empty.jsonl", [])
     with pytest.raises(ConfigError, match=r"sources\.empty = 0"):
-        prepare(recipe(tmp_path / "out", tokenizer, {"empty": jsonl(empty)}))
+        prepare(recipe(tmp_path / "out", tokenizer, {"empty": jsonl(empty)}, deduplicate=deduplicate))
 
 
 def test_the_source_is_named(tmp_path: Path, tokenizer: Path) -> None:

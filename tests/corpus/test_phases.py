@@ -25,6 +25,7 @@ from pretrain.corpus.preparation import Preparation
 from pretrain.corpus.prepare import prepare
 from pretrain.corpus.slurm import do_rank
 from tests.corpus.helpers import files, jsonl, recipe, write_jsonl
+from tests.launch.fakes import FakeSlurm
 
 WORDS = [f"word{i}" for i in range(500)]
 STAGES = [
@@ -239,3 +240,46 @@ def _opened(plain: Corpus) -> Preparation:
         prepare(plain)
     kept[0].save()
     return kept[0]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """A corpus of which SLURM's job 17 has read a part."""
+    _opened(everything(tmp_path / "out", tokenizer))
+    do_rank(None, 0, 2, str(tmp_path / "out"), "read")
+    (tmp_path / "out" / ".prepare" / "jobs.json").write_text('{"read": "17"}')
+    fake = FakeSlurm(tmp_path)
+    for name, value in fake.environment.items():
+        monkeypatch.setenv(name, value)
+    fake.answer(squeue_out="17 RUNNING\n17 PENDING")
+    return fake
+
+
+def test_nobody_gets_between_the_jobs_of_a_cluster(jobs: FakeSlurm, tmp_path: Path, tokenizer: Path) -> None:
+    """They hold no lock. Told only to the recipe that submitted them."""
+    slurm = {"kind": "slurm", "partition": "cpu"}
+    prepare(everything(tmp_path / "out", tokenizer, executor=slurm))
+    assert [call.split()[0] for call in jobs.calls] == ["squeue"]
+    for more in ({}, {"executor": slurm, "shard_size": 2000}):
+        with pytest.raises(ConfigError, match=r"is being prepared by jobs of SLURM\n.*scancel 17"):
+            prepare(everything(tmp_path / "out", tokenizer, **more))
+    assert (tmp_path / "out" / ".prepare" / "read" / "good").is_dir()
+
+
+def test_a_cluster_that_does_not_answer_is_not_one_without_jobs(
+    jobs: FakeSlurm, tmp_path: Path, tokenizer: Path
+) -> None:
+    jobs.answer(squeue_error="you are not a user of this cluster")
+    with pytest.raises(ConfigError, match=r"does not tell how they stand .*not a user"):
+        prepare(everything(tmp_path / "out", tokenizer))
+    jobs.answer(squeue_error="slurm_load_jobs error: Invalid job id specified")
+    assert prepare(everything(tmp_path / "out", tokenizer)).is_file()
+
+
+def test_only_as_many_examples_as_are_shown_are_held_in_memory(tmp_path: Path, tokenizer: Path) -> None:
+    """Each of three units has 20 of 30 dropped documents; a crawl has tens of thousands of units."""
+    paths = [write_jsonl(tmp_path / f"{i}.jsonl", [f"too short {i} {j}" for j in range(30)]) for i in range(3)]
+    source = jsonl(*paths, clean={"gopher_quality": {}})
+    preparation = _opened(recipe(tmp_path / "out", tokenizer, {"a": source}))
+    do_rank(None, 0, 1, str(tmp_path / "out"), "read")
+    assert [len(unit.dropped) for unit in preparation.results("read")["a"]] == [20, 0, 0]

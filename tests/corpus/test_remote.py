@@ -1,6 +1,7 @@
 """Files that fsspec reaches give the same documents; what cannot be reached is said for its source, before any work."""
 
 import gzip
+import io
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from fsspec.registry import _registry, known_implementations
 from pretrain.config.corpus import CorpusSource
 from pretrain.config.errors import ConfigError
 from pretrain.corpus.prepare import prepare
+from pretrain.corpus.sources import files as sources_files
 from pretrain.corpus.sources import find_units
 from pretrain.shards.manifest import load_manifest
 from tests.corpus.helpers import jsonl, recipe, write_jsonl
@@ -138,3 +140,10 @@ def test_prepared_from_remote_files(memory: MemoryFileSystem, tmp_path: Path, to
     there = load_manifest(prepare(recipe(tmp_path / "there", tokenizer, {"a": jsonl("memory://a.jsonl")})))
     shards = [[shard.tokens for shard in one.sources["a"].splits["train"].shards] for one in (here, there)]
     assert shards[0] == shards[1]
+
+
+def test_a_query_behind_the_suffix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else gzip would be read as text."""
+    monkeypatch.setattr(sources_files, "open_remote", lambda _: io.BytesIO(gzip.compress(b"text")))
+    with sources_files.opened("https://hub/a.jsonl.gz?download=true") as file:
+        assert file.read() == b"text"

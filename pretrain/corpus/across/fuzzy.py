@@ -67,8 +67,8 @@ class Documents:
     def drop(self, sources: Sequence[Selected], dropped: npt.NDArray[np.bool_]) -> None:
         """Drop the documents [N] that are marked."""
         keeps = [keep for source in sources for keep in source.keep]
-        for keep, rows, part in zip(keeps, self.rows, np.split(dropped, self.ends[:-1]), strict=True):
-            keep[rows[part]] = DROPPED
+        for keep, rows, end in zip(keeps, self.rows, self.ends.tolist(), strict=True):
+            keep[rows[dropped[end - len(rows) : end]]] = DROPPED
 
 
 def cluster(documents: Documents, config: Fuzzy) -> Numbers:

@@ -43,7 +43,7 @@ def find_repeated(runs: Sequence[Run]) -> None:
     """Write line_keep.npy [L] beside every run. Runs come in the order in which documents have precedence."""
     orders = [np.argsort(run.keys["place"][run.mark("line_rows")], kind="stable") for run in runs]
     keeps = [np.ones(len(order), dtype=bool) for order in orders]
-    for low, high in ranges(sum(map(len, orders))):
+    for low, high in ranges(sum(map(len, orders))) if runs else ():
         rows = []
         for run, order in zip(runs, orders, strict=True):
             hashes = run.mark("line_hashes")[order]

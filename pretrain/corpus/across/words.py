@@ -6,6 +6,7 @@ A word is what stands between spaces, in lower case and without punctuation (Bro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,12 @@ FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that no power of it vanishes modulo 2**64."""
 POWERS = np.cumprod(np.full(4096, FACTOR), dtype=np.uint64)
 """Longer words and texts wrap around: they are told apart well enough."""
+
+UNEVEN = re.compile(
+    "([\u0130\u023a\u023e\u1e9e\u2126\u212a\u212b\u2c62\u2c64\u2c6d\u2c6e\u2c6f\u2c70"
+    "\u2c7e\u2c7f\ua78d\ua7aa\ua7ab\ua7ac\ua7ad\ua7ae\ua7b0\ua7b1\ua7b2\ua7c5])"
+)
+"""Letters that have another number of bytes in lower case, such as the sign of ohm and the Turkish I with a dot."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,12 @@ class Words:
 
 
 def _lower(text: str) -> bytes:
-    """In lower case, unless that changes the places of bytes; ASCII is lowered later in any case."""
-    raw = text.encode()
+    """In lower case, every byte in its place: UNEVEN letters stay as they are, ASCII is lowered later."""
     if text.isascii():
-        return raw
-    lowered = text.lower().encode()
-    return lowered if len(lowered) == len(raw) else raw
+        return text.encode()
+    parts = UNEVEN.split(text)  # every second one is such a letter
+    parts[::2] = map(str.lower, parts[::2])
+    return "".join(parts).encode()
 
 
 def _kinds(raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

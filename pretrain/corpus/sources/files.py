@@ -88,7 +88,8 @@ def _raw(path: str) -> BinaryIO:
 
 
 def _unpacked(path: str, raw: BinaryIO) -> BinaryIO:
-    match Path(path).suffix:
+    # a web address may end in a query, such as the hub's ?download=true
+    match Path(path.partition("?")[0] if path.startswith("http") and is_remote(path) else path).suffix:
         case ".gz":
             return cast(BinaryIO, gzip.open(raw))
         case ".zst" | ".zstd":

@@ -118,3 +118,13 @@ def test_the_corpus_changes_with_the_evaluation_set(tmp_path: Path, tokenizer: P
         decontaminate={"files": str(tmp_path / "eval.jsonl")},
     )  # fmt: skip
     assert documents(load_manifest(prepare(made)), "a", "train") == texts
+
+
+def test_the_window_counts_characters_and_a_whole_test_set_is_cut_at_once(tmp_path: Path, tokenizer: Path) -> None:
+    """Three hits of 16 words between Korean letters of three bytes each: 10 characters are cut on each side."""
+    around = "가나다라마바사아자차카타파하 " * 20
+    text = around + (QUESTION + " ") * 3 + around
+    texts, rows, _ = prepared(tmp_path, tokenizer, [text, prose("c", 50)], window=10)
+    begin, end = len(around), len(around) + 3 * len(QUESTION) + 2
+    assert texts[1:] == [text[: begin - 10].strip(), text[end + 10 :].strip()]
+    assert rows[0]["ngrams"] == 12

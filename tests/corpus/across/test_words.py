@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretrain.corpus.across.words import Words
+from pretrain.corpus.across.words import UNEVEN, Words
 
 LETTERS = st.text(alphabet="aB3 .,\n'é東“\u3002-", max_size=40)
 
@@ -54,3 +54,18 @@ def test_the_hash_is_the_same_on_every_machine() -> None:
 def test_order_counts() -> None:
     one, other = Words.of(["a b c"]).ngrams(3)[0], Words.of(["c b a"]).ngrams(3)[0]
     assert not np.array_equal(one, other)
+
+
+def test_letters_that_change_their_length_keep_all_places() -> None:
+    """İ grows by a byte in lower case and the sign of ohm shrinks by one: the sum is as before, the places are not."""
+    text = "\u0130 É한 \u2126 Ä"
+    words = Words.of([text, "é한 ä"])
+    raw = text.encode()
+    found = zip(words.first[:4].tolist(), words.stop[:4].tolist(), strict=True)
+    assert [raw[first:stop].decode() for first, stop in found] == text.split()
+    assert words.hashes[[1, 3]].tolist() == words.hashes[4:].tolist()
+
+
+def test_every_such_letter_is_known() -> None:
+    letters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    assert [c for c in letters if len(c.lower().encode()) != len(c.encode())] == UNEVEN.findall("".join(letters))
