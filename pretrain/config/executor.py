@@ -15,8 +15,8 @@ class Executor(Section):
 
     kind: Literal["local", "slurm"] = "local"
     """local: processes on this machine (`workers`). slurm: jobs that follow one another, through datatrove."""
-    tasks: Count = Field(100, ge=1)
-    """Jobs that a phase is divided into."""
+    tasks: Count = Field(100, ge=1, le=1000)
+    """Jobs that a phase is divided into: one array, whose end the next phase waits for."""
     workers: int = Field(-1, ge=-1)
     """Of them at a time; -1: as many as the cluster gives."""
     partition: str | None = None

@@ -31,7 +31,7 @@ from pretrain.corpus.finish import finish
 from pretrain.corpus.plan import Layout, layouts, plan_shards
 from pretrain.corpus.preparation import Preparation
 from pretrain.corpus.read import ReadTask
-from pretrain.corpus.select import select
+from pretrain.corpus.select import limited, select
 from pretrain.corpus.selected import Selected
 from pretrain.corpus.spill import TRAIN, Run
 from pretrain.corpus.statistics import examples_dropped, statistics
@@ -81,8 +81,13 @@ def named(source: str, error: ConfigError) -> ConfigError:
 
 
 def _find_lines(preparation: Preparation) -> str:
-    units = [unit for found in preparation.results("read").values() for unit in found]
-    find_repeated([Run(path) for unit in units for path in unit.runs])
+    every: list[Run] = []
+    for name, units in preparation.results("read").items():
+        runs, keeps = limited(preparation.recipe.sources[name], units)
+        for run, keep in zip(runs, keeps, strict=True):
+            run.save_keep(keep)
+        every += [Run(run.path) for run in runs]
+    find_repeated(every)
     return "repeated lines are known"
 
 

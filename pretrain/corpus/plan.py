@@ -17,7 +17,7 @@ from tokenizer import Tokenizer
 
 MAXIMUM_SHARDS = 1000
 """Of one split of one source; beyond, shards grow instead of multiplying."""
-SLICE_BYTES = 128 * 2**20
+SLICE_BYTES = 48 * 2**20
 """Text that encoding a shard holds in memory at a time."""
 CODES = {"train": TRAIN, "validation": VALIDATION}
 

@@ -55,6 +55,8 @@ class UnitResult:
     read_documents: int = 0
     """Those that were read, before repeated lines were taken out of them."""
     read_bytes: int = 0
+    limited: tuple[int, int] | None = None
+    """Documents and bytes within the limits of the source, before repeated lines were taken out of them."""
     cleaned: dict[str, list[int]] = field(default_factory=dict)
     """Rule -> documents and bytes that came to it, documents and bytes that it left."""
     dropped: list[dict[str, Any]] = field(default_factory=list)

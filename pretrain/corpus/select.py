@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,7 +18,7 @@ from pretrain.corpus.across.exact import HASHES, drop_equal
 from pretrain.corpus.across.fuzzy import drop_similar
 from pretrain.corpus.read import UnitResult
 from pretrain.corpus.selected import Selected, staged
-from pretrain.corpus.spill import DROPPED, TRAIN, VALIDATION, Run
+from pretrain.corpus.spill import DROPPED, TRAIN, VALIDATION, Keep, Run
 from pretrain.corpus.workspace import CONTAMINATION, DUPLICATES, Workspace
 from pretrain.shards.files import AtomicFile, write_atomically
 from pretrain.shards.manifest import Stage
@@ -68,24 +69,41 @@ def _decontaminate(config: Decontamination, recipe: Corpus, chosen: list[Selecte
 def _limit(name: str, recipe: Corpus, units: list[UnitResult]) -> Selected:
     """Keep the first documents of the source, in order, up to its limits; count what reading did."""
     source = recipe.sources[name]
-    selected = Selected(name, [], [])
+    # lines are taken out of what is within the limits, and only leave less of it
+    runs, keep = limited(source, units)
+    stages = _read_stages(source, units)
+    if source.maximum_documents is not None or source.maximum_bytes is not None:
+        limits = {"maximum_documents": source.maximum_documents, "maximum_bytes": source.maximum_bytes}
+        stages.append(_stage("limit", limits, stages[-1], _limited(units) or Selected(name, runs, keep).count(TRAIN)))
+    if lines := recipe.deduplicate.lines:
+        stages.append(_stage("lines", lines.plain(), stages[-1], Selected(name, runs, keep).count(TRAIN)))
+    return Selected(name, runs, keep, stages)
+
+
+def limited(source: CorpusSource, units: list[UnitResult]) -> tuple[list[Run], list[Keep]]:
+    """The runs of a source, and which documents in them are within its limits."""
+    every, keeps = list[Run](), list[Keep]()
     documents = source.maximum_documents if source.maximum_documents is not None else 2**62
     size = source.maximum_bytes if source.maximum_bytes is not None else 2**62
     for unit in units:
         runs = [Run(path) for path in unit.runs]
         allowed = _allowed(runs, unit, documents, size)
         keep = [np.where(run.keys["place"] < allowed, TRAIN, DROPPED).astype(np.uint8) for run in runs]
-        selected.runs += runs
-        selected.keep += keep
-        taken, taken_bytes = Selected(name, runs, keep).count(TRAIN)
+        every += runs
+        keeps += keep
+        taken, taken_bytes = Selected("", runs, keep).count(TRAIN)
         documents, size = documents - taken, (size - taken_bytes if taken == unit.documents else 0)
-    selected.stages += _read_stages(recipe, source, units)
-    if source.maximum_documents is not None or source.maximum_bytes is not None:
-        limits = {"maximum_documents": source.maximum_documents, "maximum_bytes": source.maximum_bytes}
-        before = selected.stages[-1]
-        counts = selected.count(TRAIN)
-        selected.stages.append(Stage("limit", limits, before.documents_out, counts[0], before.bytes_out, counts[1]))
-    return selected
+    return every, keeps
+
+
+def _limited(units: list[UnitResult]) -> tuple[int, int] | None:
+    """Documents and bytes within the limits, where lines were taken out afterwards."""
+    counts = [unit.limited for unit in units if unit.limited is not None]
+    return (sum(documents for documents, _ in counts), sum(size for _, size in counts)) if counts else None
+
+
+def _stage(name: str, parameters: dict[str, Any], before: Stage, left: tuple[int, int]) -> Stage:
+    return Stage(name, parameters, before.documents_out, left[0], before.bytes_out, left[1])
 
 
 def _allowed(runs: list[Run], unit: UnitResult, documents: int, size: int) -> int:
@@ -97,11 +115,10 @@ def _allowed(runs: list[Run], unit: UnitResult, documents: int, size: int) -> in
     return min(documents, int(np.searchsorted(np.cumsum(sizes, dtype=np.int64), size, side="right")))
 
 
-def _read_stages(recipe: Corpus, source: CorpusSource, units: list[UnitResult]) -> list[Stage]:
+def _read_stages(source: CorpusSource, units: list[UnitResult]) -> list[Stage]:
     def total(name: str) -> int:
         return sum(getattr(unit, name) for unit in units)
 
-    lines = recipe.deduplicate.lines
     kept, kept_bytes = total("read_documents"), total("read_bytes")
     left, left_bytes = kept + total("short"), kept_bytes + total("short_bytes")
     cleaned = list(_clean_stages(source, units))
@@ -109,11 +126,7 @@ def _read_stages(recipe: Corpus, source: CorpusSource, units: list[UnitResult]) 
     parameters = {"kind": source.kind, "on_error": source.on_error}
     read = Stage("read", parameters, whole + total("broken"), whole, whole_bytes + total("broken_bytes"), whole_bytes)
     length = Stage("length", {"minimum_bytes": source.minimum_bytes}, left, kept, left_bytes, kept_bytes)
-    stages = [read, *cleaned, length]
-    if lines:
-        left, left_bytes = total("documents"), total("bytes")
-        stages.append(Stage("lines", lines.plain(), kept, left, kept_bytes, left_bytes))
-    return stages
+    return [read, *cleaned, length]
 
 
 def _clean_stages(source: CorpusSource, units: list[UnitResult]) -> Iterator[Stage]:

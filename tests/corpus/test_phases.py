@@ -81,7 +81,7 @@ def whole(tmp_path: Path, tokenizer: Path) -> dict[str, bytes]:
 def test_every_stage_does_something(tmp_path: Path, tokenizer: Path) -> None:
     manifest = json.loads(prepare(everything(tmp_path / "out", tokenizer)).read_text())
     stages = [(s["name"], s["documents_in"], s["documents_out"]) for s in manifest["sources"]["good"]["stages"]]
-    assert manifest["sources"]["web"]["stages"][3]["name"] == "limit"
+    assert manifest["sources"]["web"]["stages"][2]["name"] == "limit"
     assert stages == STAGES
     assert len((tmp_path / "out" / "contamination.jsonl").read_text().splitlines()) == 2
 

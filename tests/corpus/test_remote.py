@@ -147,3 +147,10 @@ def test_a_query_behind_the_suffix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources_files, "open_remote", lambda _: io.BytesIO(gzip.compress(b"text")))
     with sources_files.opened("https://hub/a.jsonl.gz?download=true") as file:
         assert file.read() == b"text"
+
+
+def test_a_password_is_refused_and_not_repeated() -> None:
+    source = CorpusSource.parse({"kind": "jsonl", "paths": "https://me:hush@host/a.jsonl", "weight": 1})
+    with pytest.raises(ConfigError, match="must hold no password") as error:
+        find_units(source)
+    assert "hush" not in str(error.value)

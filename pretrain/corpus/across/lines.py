@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pretrain.config.across import Lines
 from pretrain.corpus.across.exact import ranges, repeated
 from pretrain.corpus.across.words import Words
-from pretrain.corpus.spill import Run
+from pretrain.corpus.spill import DROPPED, Run
 
 PARAGRAPH = re.compile(r"\n(?:[^\S\n]*\n)+")
 
@@ -40,14 +40,18 @@ def without(config: Lines, text: str, keep: npt.NDArray[np.bool_]) -> str:
 
 
 def find_repeated(runs: Sequence[Run]) -> None:
-    """Write line_keep.npy [L] beside every run. Runs come in the order in which documents have precedence."""
+    """Write line_keep.npy [L] beside every run. Runs come in the order in which documents have precedence.
+
+    Lines of documents that are dropped already stand nowhere.
+    """
     orders = [np.argsort(run.keys["place"][run.mark("line_rows")], kind="stable") for run in runs]
     keeps = [np.ones(len(order), dtype=bool) for order in orders]
     for low, high in ranges(sum(map(len, orders))) if runs else ():
         rows = []
         for run, order in zip(runs, orders, strict=True):
             hashes = run.mark("line_hashes")[order]
-            rows.append(order[(hashes >= np.uint64(max(low, 1))) & (hashes <= np.uint64(high - 1))])
+            inside = (hashes >= np.uint64(max(low, 1))) & (hashes <= np.uint64(high - 1))
+            rows.append(order[inside & (run.keep[run.mark("line_rows")[order]] != DROPPED)])
         hashes = np.concatenate([run.mark("line_hashes")[row] for run, row in zip(runs, rows, strict=True)])
         again = np.split(repeated(hashes), np.cumsum([len(row) for row in rows])[:-1])
         for keep, row, part in zip(keeps, rows, again, strict=True):

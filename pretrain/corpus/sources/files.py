@@ -7,6 +7,7 @@ import glob
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from pretrain.config.errors import ConfigError
 from pretrain.corpus.document import Broken, Unit
 from pretrain.corpus.sources.remote import find, is_glob, is_remote, open_remote
 
+PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 CHUNK = 1 << 16
 """Bytes read at a time; more do not fit into the caches of a core, and dividing them takes twice as long."""
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError, lzma.LZMAError)
@@ -29,6 +31,9 @@ def units(source: CorpusSource, files: int = 1) -> list[Unit]:
     """Units of so many files, sorted within each glob. Raises ConfigError when a path or glob matches nothing."""
     found: dict[str, str] = {}
     for pattern in source.paths:
+        if PASSWORD.search(pattern):
+            rule, fix = "must hold no password: recipes are kept", "give it in the configuration of fsspec"
+            raise ConfigError.of("sources.paths", PASSWORD.sub("://...@", pattern), rule, fix)
         matches = find(pattern) if is_remote(pattern) else _find_local(pattern)
         if not matches:
             rule = "matches no file" if is_glob(pattern) else "must be an existing file"

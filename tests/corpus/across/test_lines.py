@@ -50,3 +50,16 @@ def test_first_is_by_source_and_record_not_by_hash(tmp_path: Path, tokenizer: Pa
     manifest = load_manifest(prepare(made))
     with_line = [text for name in ("a", "b") for text in documents(manifest, name, "train") if shared in text]
     assert with_line == [texts[20]]
+
+
+def test_what_is_beyond_a_limit_does_not_count(tmp_path: Path, tokenizer: Path) -> None:
+    """Its lines stand nowhere, so another source keeps them."""
+    line = "This line stands in both."
+    first = write_jsonl(tmp_path / "a.jsonl", ["Only this one is within the limit.", line, line])
+    second = write_jsonl(tmp_path / "b.jsonl", [f"{line}\nOwn."])
+    sources = {"a": jsonl(first, maximum_documents=1), "b": jsonl(second)}
+    made = recipe(tmp_path / "out", tokenizer, sources, deduplicate={"lines": {}}, validation=0)
+    manifest = load_manifest(prepare(made))
+    assert documents(manifest, "b", "train") == [f"{line}\nOwn."]
+    stages = [(s.name, s.documents_in, s.documents_out) for s in manifest.sources["a"].stages]
+    assert stages[1:] == [("length", 1, 1), ("limit", 1, 1), ("lines", 1, 1), ("deduplicate", 1, 1)]
