@@ -56,6 +56,9 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.checkpoints
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.megatron
+	$(BIN)/python -m benchmarks.tokenizing
+	$(BIN)/python -m benchmarks.duplicates
+	$(BIN)/python -m benchmarks.filters
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

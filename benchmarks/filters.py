@@ -120,6 +120,9 @@ def measure(chain: str, megabytes: float) -> dict[str, float]:
 
 def main() -> None:
     """Print the medians."""
+    if "PRETRAIN_TEST_DATA" not in os.environ:
+        print("skipped: set PRETRAIN_TEST_DATA to a folder with corpus/*.jsonl.gz")
+        return
     megabytes = sys.argv[1] if len(sys.argv) > 1 else "80"
     code = "import json; from benchmarks.filters import measure; print(json.dumps(measure('{}', {})))"
     runs: dict[str, list[dict[str, float]]] = {"ours": [], "datatrove": []}

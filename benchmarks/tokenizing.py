@@ -25,7 +25,8 @@ FILES = 4
 def main() -> None:
     """Run all in turn and print the medians."""
     if "PRETRAIN_TEST_DATA" not in os.environ:
-        sys.exit("set PRETRAIN_TEST_DATA to a folder with corpus/*.jsonl.gz and gpt2-tokenizer/")
+        print("skipped: set PRETRAIN_TEST_DATA to a folder with corpus/*.jsonl.gz and gpt2-tokenizer/")
+        return
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     ways = {"pretrain": pretrain, "datatrove": datatrove, "tokenizers": loop, "gigatoken": loop}
     if times > 1:
