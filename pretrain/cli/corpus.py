@@ -21,6 +21,9 @@ ManifestPath = Annotated[
 def prepare(
     recipe: Annotated[str, typer.Argument(help="RECIPE.yaml, or the name of one in configs/data/.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides such as shard_size=50M.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="local (this machine) or slurm (jobs), instead of the recipe's executor.kind.")
+    ] = None,
 ) -> None:
     """Make shards and a manifest from a recipe; does nothing when they are up to date, goes on when it was killed."""
     from pretrain.config.corpus import Corpus
@@ -28,7 +31,8 @@ def prepare(
     from pretrain.corpus.prepare import prepare as prepare_corpus
     from pretrain.corpus.progress import Reporter
 
-    prepare_corpus(Corpus.parse(load_yaml(find(recipe, "data"), overrides or [])), Reporter())
+    chosen = [f"executor.kind={executor}"] if executor else []
+    prepare_corpus(Corpus.parse(load_yaml(find(recipe, "data"), [*(overrides or []), *chosen])), Reporter())
 
 
 @app.command()

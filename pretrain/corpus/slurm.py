@@ -35,9 +35,7 @@ def submit(preparation: Preparation, reporter: Reporter) -> None:
     workspace = preparation.workspace
     workspace.open()
     preparation.save()
-    jobs = _submit(preparation)
-    write_atomically(workspace.jobs, orjson.dumps(jobs))
-    for name, job in jobs.items():
+    for name, job in _submit(preparation).items():
         reporter.say(f"submitted {name} as job {job}, log in {workspace.directory}/slurm/{name}/slurm_logs")
     reporter.say("the same command tells how they stand, and goes on if one has failed")
 
@@ -74,6 +72,7 @@ def _submit(preparation: Preparation) -> dict[str, str]:
             before = _executor(preparation, phase, before)
             before.run()
             jobs[phase.name] = str(before.job_id)
+            write_atomically(preparation.workspace.jobs, orjson.dumps(jobs))
     except (OSError, subprocess.CalledProcessError) as error:
         rule = f"sbatch did not take the job ({error})"
         fix = "sinfo lists the partitions"

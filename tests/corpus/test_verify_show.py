@@ -94,3 +94,16 @@ def test_tokenizer_commands(tmp_path: Path) -> None:
         run(tokenizer_app, [*arguments[:-1], "3"], catch_exceptions=False)
     with pytest.raises(ConfigError, match="--vocab-size"):
         run(tokenizer_app, [*arguments[:-1], "many"], catch_exceptions=False)
+
+
+def test_the_executor_of_the_command(tmp_path: Path, tokenizer: Path) -> None:
+    """It stands for executor.kind, so what that needs is asked for."""
+    source = jsonl(write_jsonl(tmp_path / "a.jsonl", texts("a", 5)))
+    path, plain = tmp_path / "recipe.yaml", {"name": "a", "tokenizer": str(tokenizer), "sources": {"a": source}}
+    path.write_text(yaml.safe_dump({**plain, "directory": str(tmp_path / "out"), "workers": 1}))
+    run = CliRunner().invoke
+    with pytest.raises(ConfigError, match="slurm needs a partition"):
+        run(app, ["prepare", str(path), "--executor", "slurm"], catch_exceptions=False)
+    with pytest.raises(ConfigError, match="'local' or 'slurm'"):
+        run(app, ["prepare", str(path), "--executor", "ray"], catch_exceptions=False)
+    assert run(app, ["prepare", str(path), "--executor", "local"], catch_exceptions=False).exit_code == 0
