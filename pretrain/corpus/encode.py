@@ -1,4 +1,4 @@
-"""Stage 3, a task a shard: gather its documents from the runs, encode them, write .bin, .idx and sidecar."""
+"""Phase encode, a task a shard: gather its documents from the runs, encode them, write .bin, .idx and sidecar."""
 
 from __future__ import annotations
 

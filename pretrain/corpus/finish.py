@@ -1,4 +1,4 @@
-"""The last phase: what was dropped, the tokenizer and the manifest, which appears when everything else is there."""
+"""The last phase: report and manifest, which appear when everything else is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1, a task a unit: read records, clean them, leave out broken and short ones, write the rest as runs."""
+"""Phase read, a task a unit: read records, clean them, leave out broken and short ones, write the rest as runs."""
 
 from __future__ import annotations
 
