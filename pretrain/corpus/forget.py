@@ -10,8 +10,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pretrain.corpus.across.fuzzy import write_clusters
 from pretrain.corpus.workspace import CONTAMINATION, DROPPED, DUPLICATES, STATISTICS
-from pretrain.shards.files import AtomicFile, write_atomically
+from pretrain.shards.files import write_atomically
 
 
 def forget(folder: Path, names: Set[str]) -> None:
@@ -26,7 +27,7 @@ def forget(folder: Path, names: Set[str]) -> None:
             source["kept"] = _without(source["kept"], names)
         write_atomically(folder / STATISTICS, orjson.dumps(plain, option=orjson.OPT_INDENT_2))
     if (folder / DUPLICATES).is_file():
-        _write(folder / DUPLICATES, _rows_without(pq.read_table(folder / DUPLICATES), names))
+        write_clusters(folder / DUPLICATES, _rows_without(pq.read_table(folder / DUPLICATES), names))
 
 
 def _without(rows: Iterable[Mapping[str, Any]], names: Set[str]) -> list[Mapping[str, Any]]:
@@ -36,12 +37,3 @@ def _without(rows: Iterable[Mapping[str, Any]], names: Set[str]) -> list[Mapping
 def _rows_without(table: pa.Table, names: Set[str]) -> pa.Table:
     places = zip(*(table[column].to_pylist() for column in ("id", "file", "record")), strict=True)
     return table.filter(pa.array([names.isdisjoint({own, f"{file}:{record}"}) for own, file, record in places]))
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    file = AtomicFile(path)
-    try:
-        pq.write_table(table, file)
-        file.commit()
-    finally:
-        file.discard()

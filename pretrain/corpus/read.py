@@ -88,6 +88,8 @@ def enough(task: ReadTask) -> bool:
 
 def within_limits(source: CorpusSource, units: Sequence[UnitResult]) -> bool:
     """Whether these first units do not yet reach the limits of the source."""
+    if source.maximum_documents is None and source.maximum_bytes is None:
+        return True  # asked after every unit, of which there may be tens of thousands
     documents, size = sum(unit.read_documents for unit in units), sum(unit.read_bytes for unit in units)
     fewer = source.maximum_documents is None or documents < source.maximum_documents
     return fewer and (source.maximum_bytes is None or size < source.maximum_bytes)

@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pyarrow.parquet as pq
 
 from pretrain.config.across import Decontamination, Fuzzy
 from pretrain.config.corpus import Corpus, CorpusSource
 from pretrain.config.errors import ConfigError
 from pretrain.corpus.across.contamination import decontaminate
 from pretrain.corpus.across.exact import HASHES, drop_equal
-from pretrain.corpus.across.fuzzy import drop_similar
+from pretrain.corpus.across.fuzzy import drop_similar, write_clusters
 from pretrain.corpus.read import UnitResult
 from pretrain.corpus.selected import Selected, staged
 from pretrain.corpus.spill import DROPPED, TRAIN, VALIDATION, Keep, Run
 from pretrain.corpus.workspace import CONTAMINATION, DUPLICATES, Workspace
-from pretrain.shards.files import AtomicFile, write_atomically
+from pretrain.shards.files import write_atomically
 from pretrain.shards.manifest import Stage
 
 
@@ -52,12 +51,7 @@ def _across(recipe: Corpus, chosen: list[Selected], workspace: Workspace) -> Non
 
 
 def _drop_similar(config: Fuzzy, chosen: list[Selected], workspace: Workspace) -> None:
-    file = AtomicFile(workspace.beside / DUPLICATES)
-    try:
-        pq.write_table(drop_similar(config, chosen), file)
-        file.commit()
-    finally:
-        file.discard()
+    write_clusters(workspace.beside / DUPLICATES, drop_similar(config, chosen))
 
 
 def _decontaminate(config: Decontamination, recipe: Corpus, chosen: list[Selected], workspace: Workspace) -> None:

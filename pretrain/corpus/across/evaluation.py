@@ -29,8 +29,6 @@ class Evaluation:
     """[G] the first example that holds each."""
     examples: list[str]
     """FILE:LINE of each."""
-    short: int
-    """Examples that have fewer words than an n-gram, so that nothing of them is looked for."""
 
 
 def evaluation(config: Decontamination) -> Evaluation:
@@ -55,8 +53,7 @@ def _read(config: Decontamination, stamps: tuple[tuple[str, int, int], ...]) -> 
             "decontaminate.files", ", ".join(config.files), rule, "check the files, or give ngram less"
         )
     unique, where = np.unique(hashes, return_index=True)
-    short = int((words.counts < config.ngram).sum())
-    return Evaluation(unique, words.text[first[where]], places, short)
+    return Evaluation(unique, words.text[first[where]], places)
 
 
 def find_files(config: Decontamination) -> list[str]:

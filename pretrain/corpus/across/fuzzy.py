@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pretrain.config.across import Fuzzy
 from pretrain.corpus.across.exact import ranges
@@ -17,6 +19,7 @@ from pretrain.corpus.across.minhash import absent, shape
 from pretrain.corpus.across.words import Hashes, Numbers
 from pretrain.corpus.selected import Selected
 from pretrain.corpus.spill import DROPPED, Keep, Run
+from pretrain.shards.files import AtomicFile
 
 ORIGINS = pa.schema(
     {"cluster": pa.int64(), "kept": pa.bool_(), "source": pa.string(), "file": pa.string()}
@@ -144,6 +147,16 @@ def drop_similar(config: Fuzzy, sources: Sequence[Selected]) -> pa.Table:
     columns = {"cluster": numbers[labels], "kept": first}
     table = pa.concat_tables(_origins(documents, sources, columns, several))
     return table.sort_by([("cluster", "ascending"), ("kept", "descending")])
+
+
+def write_clusters(path: Path, clusters: pa.Table) -> None:
+    """Whole or not at all, as Parquet."""
+    file = AtomicFile(path)
+    try:
+        pq.write_table(clusters, file)
+        file.commit()
+    finally:
+        file.discard()
 
 
 def _origins(
