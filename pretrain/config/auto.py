@@ -14,7 +14,8 @@ from pretrain.config.constraints.rule import divisors
 from pretrain.config.counts import parameter_count
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import layout_of
-from pretrain.config.run import Parallel, Run
+from pretrain.config.parallel import Parallel
+from pretrain.config.run import Run
 from pretrain.config.units import short
 from pretrain.config.widths import Widths, widths_held
 

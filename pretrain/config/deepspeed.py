@@ -10,7 +10,8 @@ from pretrain.config.errors import Problem
 from pretrain.config.layout import data_processes
 from pretrain.config.load import merge
 from pretrain.config.model import Model
-from pretrain.config.run import Parallel, Run
+from pretrain.config.parallel import Parallel
+from pretrain.config.run import Run
 
 OURS = {
     "optimizer": "optimizer in the YAML",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from pretrain.config.run import Parallel, Run
+from pretrain.config.parallel import Parallel
+from pretrain.config.run import Run
 
 
 class Coordinate(NamedTuple):

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    SerializerFunctionWrapHandler,
     WithJsonSchema,
-    model_serializer,
     model_validator,
 )
 
 from pretrain.config.checkpoint import Checkpoint
 from pretrain.config.cluster import Cluster
 from pretrain.config.model import Model
+from pretrain.config.monitoring import Monitoring
+from pretrain.config.optimizer import Optimizer, Precision, Schedule
+from pretrain.config.parallel import Parallel
 from pretrain.config.resilience import Resilience
 from pretrain.config.section import Section
 from pretrain.config.units import Count, Every, Size, Tokens
@@ -122,116 +123,6 @@ class Batch(Section):
     """Samples per forward pass of one data-parallel rank. Never changes the loss."""
     ramp: Ramp | None = None
     """Smaller batches at the start."""
-
-
-class Optimizer(Section):
-    """AdamW (Loshchilov & Hutter 2019). The defaults are GPT-3's (Brown et al. 2020, Appendix B)."""
-
-    name: Literal["adamw"] = "adamw"
-    """The algorithm."""
-    learning_rate: float = Field(gt=0)
-    """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Decay of the moments."""
-    epsilon: float = Field(1e-8, gt=0)
-    """Added to the denominator."""
-    weight_decay: float = Field(0.1, ge=0)
-    """Decoupled; on matrices and embeddings, not on biases and norms."""
-    clip: float = Field(1.0, ge=0)
-    """Largest global gradient norm; 0 does not clip."""
-
-
-class Schedule(Section):
-    """Learning rate against tokens."""
-
-    name: Literal["cosine", "constant"] = "cosine"
-    """cosine: to min_ratio of the peak (Loshchilov & Hutter 2017). constant: the peak after warm-up."""
-    warmup: Tokens = Field(0, ge=0)
-    """Linear from 0 to the peak over this many tokens."""
-    decay: Tokens | None = Field(None, ge=1)
-    """Tokens at which the decay ends; flat after. Default: train.tokens."""
-    min_ratio: float = Field(0.1, ge=0, le=1)
-    """Final learning rate / peak."""
-
-
-class Precision(Section):
-    """Number formats."""
-
-    compute: Literal["fp32", "bf16"] = "bf16"
-    """Of weights and activations in forward and backward; master weights, optimizer and loss are fp32."""
-
-
-class Parallel(Section):
-    """How the run is laid over processes: pipe x data x tensor. Never changes the loss."""
-
-    auto: bool = False
-    """Choose tensor, pipe and zero for the number of processes, but for those given here; `parallel: auto`: all."""
-    tensor: int = Field(1, ge=1)
-    """Processes that share each layer's matrices (Shoeybi et al. 2019); neighbours inside one node."""
-    pipe: int = Field(1, ge=1)
-    """Processes in a row that hold consecutive layers; each runs its stage on one micro-batch after the other."""
-    zero: Literal[0, 1, 2, 3] = 1
-    """ZeRO stage over the data axis (Rajbhandari et al. 2020), whose size is processes / (tensor x pipe)."""
-    sequence_parallel: bool | None = None
-    """Cut norms and residuals by tokens over the tensor axis (Korthikanti et al. 2022). Default: where tensor > 1."""
-    schedule: Literal["1f1b", "dualpipev"] = "1f1b"
-    """Order of micro-batches in a pipeline. dualpipev: two stages a process, fewer idle slots (DeepSeek-AI 2024)."""
-    recompute: Literal["none", "selective", "full"] = "none"
-    """Activations computed again in the backward pass: of the attention core (selective), or of whole blocks (full)."""
-    recompute_every: int = Field(1, ge=1)
-    """With recompute: full, every n-th block only."""
-    offload: Literal["none", "optimizer", "all"] = "none"
-    """What lives in the host's memory instead of the GPU's: optimizer state, or with ZeRO 3 the parameters too."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, value: object) -> object:
-        if isinstance(value, str):
-            if value != "auto":
-                raise ValueError("must be `auto` or a mapping; fix: parallel: auto")
-            return {"auto": True}
-        return value
-
-    @model_serializer(mode="wrap")
-    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """With `auto` only what was given: a default that is written out would be taken for a wish."""
-        plain: dict[str, Any] = write(self)
-        return {key: value for key, value in plain.items() if not self.auto or key in self.model_fields_set}
-
-    @property
-    def splits_sequence(self) -> bool:
-        """Whether tokens are cut over the tensor axis between the parallel layers."""
-        return self.tensor > 1 if self.sequence_parallel is None else self.sequence_parallel
-
-
-class WandB(Section):
-    """Weights & Biases. The API key comes from `wandb login`, never from here."""
-
-    mode: Literal["online", "offline", "disabled"] = "disabled"
-    """offline: records in the run directory, for `wandb sync` and `wandb leet`."""
-    project: str = "pretrain"
-    """Project name."""
-    entity: str | None = None
-    """Team or user."""
-    group: str | None = None
-    """Group of runs."""
-    tags: tuple[str, ...] = ()
-    """Tags of the run."""
-
-
-class Monitoring(Section):
-    """Where metrics go. metrics.jsonl is always written."""
-
-    log_every: int = Field(1, ge=1)
-    """Steps between two rows of the training metrics."""
-    terminal: Literal["auto", "rich", "plain", "none"] = "auto"
-    """auto: a live view on a terminal, plain lines elsewhere."""
-    tensorboard: bool = True
-    """Write tensorboard/ in the run directory."""
-    wandb: WandB = WandB()
-    """Weights & Biases."""
-    peak_tflops: float | None = Field(None, gt=0)
-    """Peak of one device for MFU, in 1e12 FLOP/s. Default: a table by GPU name; on a CPU a measured matmul."""
 
 
 class Run(Section):

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from pretrain.config.counts import block_matrices
 from pretrain.config.model import Model
-from pretrain.config.run import Parallel
+from pretrain.config.parallel import Parallel
 
 Cuts = dict[int, tuple[int, tuple[int, ...]]]
 """By first layer: (sum of squared costs, where each part ends) of the layers from there on."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pretrain.config.counts import flops_per_token, parameter_count
 from pretrain.config.layout import layout_of
 from pretrain.config.model import Model
-from pretrain.config.run import Parallel, Run
+from pretrain.config.parallel import Parallel
+from pretrain.config.run import Run
 from pretrain.config.stages import layer_costs, stages_of
 
 

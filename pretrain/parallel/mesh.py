@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from pretrain.config.errors import ConfigError
 from pretrain.config.layout import Coordinate, Layout, layout_of
-from pretrain.config.run import Parallel
+from pretrain.config.parallel import Parallel
 from pretrain.parallel.process import TIMEOUT, World
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from pretrain.config.run import Parallel
+from pretrain.config.parallel import Parallel
 from pretrain.model.layers import Block
 
 

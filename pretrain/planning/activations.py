@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pretrain.config.model import Model
-from pretrain.config.run import Parallel, Run
+from pretrain.config.parallel import Parallel
+from pretrain.config.run import Run
 from pretrain.planning.idle import Instruction
 from pretrain.planning.parts import stage_layers
 from pretrain.planning.payload import number_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pretrain.config.run import Optimizer
+from pretrain.config.optimizer import Optimizer
 
 
 def make_optimizer(model: nn.Module, config: Optimizer, device: torch.device) -> torch.optim.AdamW:

@@ -1,7 +1,7 @@
 """The grid of processes."""
 
 from pretrain.config.layout import Layout, data_processes, layout_of
-from pretrain.config.run import Parallel
+from pretrain.config.parallel import Parallel
 from tests.config.example import make_run
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pretrain.config.load import load_run
 from pretrain.config.model import Model
-from pretrain.config.run import Parallel
+from pretrain.config.parallel import Parallel
 from pretrain.config.stages import cut_stages, layer_costs, stage_count, stages_of
 
 GPT3 = load_run("gpt3-125m", ["model=gpt3-175b"]).model

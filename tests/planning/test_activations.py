@@ -3,7 +3,7 @@
 import pytest
 
 from pretrain.config.model import Model
-from pretrain.config.run import Parallel
+from pretrain.config.parallel import Parallel
 from pretrain.planning.activations import PAPER, Storing, activation_bytes, block_bytes, storing
 from pretrain.planning.idle import Instruction, Work
 from tests.config.example import make_run

@@ -2,7 +2,7 @@
 
 import torch
 
-from pretrain.config.run import Optimizer
+from pretrain.config.optimizer import Optimizer
 from pretrain.model.transformer import Transformer
 from pretrain.training.optimizer import make_optimizer, set_learning_rate
 from tests.config.example import make_run
