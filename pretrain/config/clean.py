@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pretrain.config.languages import known_language
+from pretrain.config.own import Own
 from pretrain.config.section import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -137,4 +138,15 @@ class Cleaning(Section):
     c4: C4 | None = None
     classifier: Classifier | None = None
     perplexity: Perplexity | None = None
+    own: tuple[Own, ...] | None = None
+    """Rules of your own, by import path (docs/own-parts.md)."""
     personal_data: PersonalData | None = None
+
+    @property
+    def own_rules(self) -> dict[str, Own]:
+        """Own rules by name: the import path, with a number where one stands twice."""
+        named: dict[str, Own] = {}
+        for own in self.own or ():
+            before = sum(other.path == own.path for other in named.values())
+            named[f"{own.path} ({before + 1})" if before else own.path] = own
+        return named

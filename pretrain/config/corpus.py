@@ -11,11 +11,12 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, mo
 from pretrain.config.across import Decontamination, Deduplication
 from pretrain.config.clean import Cleaning
 from pretrain.config.executor import Executor
+from pretrain.config.own import Replaceable
 from pretrain.config.run import Weight
 from pretrain.config.section import Section
 from pretrain.config.units import Bytes, Count, Tokens
 
-Kind = Literal["jsonl", "parquet", "text", "html", "warc", "huggingface", "installed-docs"]
+Kind = Literal["jsonl", "parquet", "text", "html", "warc", "huggingface", "installed-docs", "own"]
 Collection = Literal["stdlib-docs", "package-docs", "package-descriptions", "language-reference"]
 FILES = ("jsonl", "parquet", "text", "html", "warc")
 PAGES = ("html", "warc")
@@ -33,7 +34,7 @@ OF_KIND = {
     "packages": ("installed-docs",),
 }
 """Fields that only some kinds of source have."""
-REQUIRED = {**dict.fromkeys(FILES, "paths"), "huggingface": "dataset", "installed-docs": "collection"}
+REQUIRED = {**dict.fromkeys(FILES, "paths"), "huggingface": "dataset", "installed-docs": "collection", "own": "own"}
 
 
 def _share(value: object) -> Decimal:
@@ -84,13 +85,14 @@ class CorpusTokenizer(Section):
         return self
 
 
-class CorpusSource(Section):
+class CorpusSource(Replaceable):
     """One source of documents."""
 
     kind: Kind
     """jsonl: a JSON object a line. parquet: a row a document. text: a file a document. html: a file a page.
     warc: the HTML responses of a crawl, or its texts (.wet). Files but Parquet may end in .gz, .zst, .bz2 or .xz.
-    huggingface: a data set of the hub or on disk. installed-docs: prose that comes with Python and this package."""
+    huggingface: a data set of the hub or on disk. installed-docs: prose that comes with Python and this package.
+    own: what a class of yours reads, named by `class` (docs/own-parts.md)."""
     weight: Weight
     """Default share of training tokens (normalised over the sources)."""
     paths: tuple[str, ...] = ()
@@ -132,13 +134,17 @@ class CorpusSource(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_path(cls, value: object) -> object:
+        if isinstance(value, dict) and ("class" in value or value.get("own")):
+            value = {"kind": "own", **value}
         if isinstance(value, dict):
             return {k: (v,) if k in ("paths", "packages") and isinstance(v, str) else v for k, v in value.items()}
         return value
 
     @model_validator(mode="after")
     def _of_kind(self) -> Self:
-        needed = REQUIRED[self.kind]
+        needed = "own" if self.own else REQUIRED[self.kind]
+        if self.own and self.kind != "own":
+            raise ValueError(f"class is for sources of kind own, this is {self.kind}; fix: remove kind")
         if not getattr(self, needed):
             raise ValueError(f"a source of kind {self.kind} needs {needed}; fix: add `{needed}:`")
         for name in sorted(self.model_fields_set & set(OF_KIND)):

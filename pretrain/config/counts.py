@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from pretrain.config.model import Model
+from pretrain.config.own import MLP
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,37 @@ def block_matrices(model: Model) -> int:
     """Entries of the weight matrices of one block."""
     width, heads = model.d_model, model.heads * model.head_width
     attention = width * _qkv_rows(model) + heads * width
-    return attention + (3 if model.activation == "swiglu" else 2) * width * model.mlp_width
+    return attention + mlp_matrices(model)
+
+
+def mlp_matrices(model: Model) -> int:
+    """Entries of the matrices of one MLP."""
+    if model.mlp is not None:
+        return sum(prod(shape) for shape in own_mlp_shapes(model) if len(shape) > 1)
+    return (3 if model.activation == "swiglu" else 2) * model.d_model * model.mlp_width
+
+
+def mlp_vectors(model: Model) -> int:
+    """Biases of one MLP, and whatever else of one dim one's own has."""
+    if model.mlp is not None:
+        return sum(prod(shape) for shape in own_mlp_shapes(model) if len(shape) == 1)
+    return (2 if model.activation == "swiglu" else 1) * model.mlp_width + model.d_model if model.bias else 0
+
+
+def own_mlp_shapes(model: Model) -> list[tuple[int, ...]]:
+    """Of the parameters of an own MLP: it is built without memory, for which torch is imported."""
+    import torch
+
+    assert model.mlp is not None
+    with torch.device("meta"):
+        module = model.mlp.make("model.mlp", MLP, model)
+    return [tuple(parameter.shape) for parameter in module.parameters()]
 
 
 def _block_vectors(model: Model) -> int:
     """Biases and norms of one block."""
-    mlp_rows = (2 if model.activation == "swiglu" else 1) * model.mlp_width
-    biases = _qkv_rows(model) + model.d_model + mlp_rows + model.d_model
-    return 2 * _norm(model) + (biases if model.bias else 0)
+    attention = _qkv_rows(model) + model.d_model if model.bias else 0
+    return 2 * _norm(model) + attention + mlp_vectors(model)
 
 
 def _qkv_rows(model: Model) -> int:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from pretrain.config.own import Own
 from pretrain.config.section import Section
 from pretrain.config.units import Count
 
@@ -52,6 +53,9 @@ class Model(Section):
     """Added to the variance inside the normalisation."""
     activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu_tanh"
     """gelu_tanh: GPT-2's approximation. swiglu: LLaMA's gated MLP (Shazeer 2020)."""
+    mlp: Own | None = None
+    """An MLP of your own in each block, by import path (docs/own-parts.md). One that derives from MLP or GatedMLP runs
+    under every layout."""
     bias: bool = True
     """Biases in the linear layers and in LayerNorm."""
     tied_embeddings: bool = True

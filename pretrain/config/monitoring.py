@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pretrain.config.own import Own
 from pretrain.config.section import Section
 
 
@@ -37,3 +38,5 @@ class Monitoring(Section):
     """Weights & Biases."""
     peak_tflops: float | None = Field(None, gt=0)
     """Peak of one device for MFU, in 1e12 FLOP/s. Default: a table by GPU name; on a CPU a measured matmul."""
+    sinks: tuple[Own, ...] = ()
+    """Sinks of your own, by import path (docs/own-parts.md)."""

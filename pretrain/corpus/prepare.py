@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pretrain.config.corpus import Corpus, normalised
+from pretrain.config.corpus import Corpus, CorpusSource, normalised
 from pretrain.config.errors import ConfigError
+from pretrain.config.own import SOURCE
 from pretrain.config.section import fingerprint
 from pretrain.corpus import report
 from pretrain.corpus.across.evaluation import evaluation
@@ -98,6 +99,8 @@ def _given(recipe: Corpus) -> Tokenizer | None:
 
 def _units(name: str, recipe: Corpus) -> list[Unit]:
     try:
+        if own := recipe.sources[name].own:
+            own.check(f"sources.{name}", SOURCE, tuple(CorpusSource.model_fields))
         return find_units(recipe.sources[name])
     except ConfigError as error:
         raise named(name, error) from None
@@ -113,6 +116,8 @@ def _key(recipe: Corpus, units: dict[str, list[Unit]], given: Tokenizer | None) 
     trained = {n: found for n, one in recipe.sources.items() if (found := models(one.clean, f"sources.{n}.clean"))}
     if trained:
         content["models"] = trained
+    if own := {name: source.own.source_hash(name) for name, source in recipe.sources.items() if source.own}:
+        content["own"] = own
     # the order of the sources says whose copy of a document stays
     return fingerprint({"format": FORMAT, "recipe": content, "sources": list(inputs), "inputs": inputs})
 

@@ -124,10 +124,10 @@ def _read_stages(source: CorpusSource, units: list[UnitResult]) -> list[Stage]:
 
 
 def _clean_stages(source: CorpusSource, units: list[UnitResult]) -> Iterator[Stage]:
-    plain = source.clean.plain()
+    plain, own = source.clean.plain(), source.clean.own_rules
     for name in units[0].cleaned if units else ():
         documents, size, documents_out, size_out = (sum(unit.cleaned[name][i] for unit in units) for i in range(4))
-        parameters = plain[name] if isinstance(plain[name], dict) else {}
+        parameters = own[name].plain() if name in own else plain[name] if isinstance(plain[name], dict) else {}
         yield Stage(name, parameters, documents, documents_out, size, size_out)
 
 

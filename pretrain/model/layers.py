@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.config.model import Model
+from pretrain.config.own import MLP as MLP_SEAM
 from pretrain.model.loss import Losses, cross_entropy
 from pretrain.model.positions import rotate
 from pretrain.model.sequence import Sequence
@@ -117,6 +118,13 @@ class GatedMLP(nn.Module):
         return self.down(F.silu(self.gate(hidden)) * self.up(hidden))  # type: ignore[no-any-return]
 
 
+def make_mlp(config: Model) -> nn.Module:
+    """The MLP of a block: the configured activation's, or one's own."""
+    if config.mlp is not None:
+        return config.mlp.make("model.mlp", MLP_SEAM, config)  # type: ignore[no-any-return]
+    return GatedMLP(config) if config.activation == "swiglu" else MLP(config)
+
+
 class Block(nn.Module):
     """Pre-norm residual block (Radford et al. 2019; Xiong et al. 2020)."""
 
@@ -125,7 +133,7 @@ class Block(nn.Module):
         self.attention_norm = make_norm(config)
         self.attention = Attention(config, layer)
         self.mlp_norm = make_norm(config)
-        self.mlp = GatedMLP(config) if config.activation == "swiglu" else MLP(config)
+        self.mlp = make_mlp(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden: Tensor, sequence: Sequence) -> Tensor:

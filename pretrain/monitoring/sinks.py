@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pretrain.config.own import SINK
 from pretrain.config.run import Run
 from pretrain.monitoring.jsonl import JsonLines, cut_back
 from pretrain.monitoring.lines import PlainLines
@@ -35,3 +36,5 @@ def make_sinks(
         from pretrain.monitoring.wandb import WeightsAndBiases
 
         yield WeightsAndBiases(run, directory, run_id, about)
+    for number, own in enumerate(run.monitoring.sinks):
+        yield own.make(f"monitoring.sinks.{number}", SINK)

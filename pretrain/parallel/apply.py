@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pretrain.config.run import Run
 from pretrain.config.stages import stages_of
 from pretrain.model.init import Made, initial, materialize
-from pretrain.model.layers import Block
+from pretrain.model.layers import MLP, Block
 from pretrain.model.transformer import Transformer, layer_names
 from pretrain.parallel.cuts import cut_of
 from pretrain.parallel.heads import cut_attention, cut_mlp
@@ -80,7 +80,7 @@ def cut_layers(model: Transformer, mesh: Mesh, split: bool) -> None:
     with torch.device("meta"):
         for block in cast("Iterable[Block]", model.blocks):
             cut_attention(block.attention, region, sharers)
-            block.mlp = cut_mlp(block.mlp, region)
+            block.mlp = cut_mlp(cast(MLP, block.mlp), region)
         model.embedding = CutEmbedding(model.embedding, region)
         tied = model.embedding if model.config.tied_embeddings else None
         model.head = CutHead(model.head, region, tied)

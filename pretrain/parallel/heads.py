@@ -84,7 +84,8 @@ def cut_mlp(mlp: MLP | GatedMLP, region: Region) -> MLP | GatedMLP:
     if not isinstance(mlp, GatedMLP):
         return mlp
     mlp.gate = ColumnLinear(mlp.gate, mlp.gate.out_features // size, region)
-    mlp.__class__ = GatherOnceMLP  # the same layers, used in another way
+    if type(mlp) is GatedMLP:
+        mlp.__class__ = GatherOnceMLP  # the same layers, used in another way
     return mlp
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pretrain.config.counts import block_matrices
+from pretrain.config.counts import block_matrices, mlp_vectors
 from pretrain.config.model import Model
 from pretrain.config.run import Run
 from pretrain.config.stages import stages_of
@@ -66,9 +66,9 @@ def _norm(model: Model) -> int:
 
 def _block(model: Model, tensor: int) -> Parts:
     qkv = (model.heads + 2 * model.key_heads) * model.head_width
-    inner = qkv + (2 if model.activation == "swiglu" else 1) * model.mlp_width
-    biases = (inner // tensor, 2 * model.d_model) if model.bias else (0, 0)
-    return Parts(block_matrices(model) // tensor, biases[0], biases[1] + 2 * _norm(model), 0)
+    row = model.d_model if model.bias else 0  # of the attention's and of the MLP's last matrix
+    columns = mlp_vectors(model) - row + (qkv if model.bias else 0)
+    return Parts(block_matrices(model) // tensor, columns // tensor, 2 * row + 2 * _norm(model), 0)
 
 
 def _embedding(model: Model, tensor: int) -> Parts:

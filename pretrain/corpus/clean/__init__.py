@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from pretrain.config.clean import Cleaning
 from pretrain.config.errors import ConfigError
+from pretrain.config.own import FILTER
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,17 @@ def rules(cleaning: Cleaning, tallies: Tallies) -> dict[str, Rule]:
         from pretrain.corpus.clean.perplexity import perplexity
 
         made["perplexity"] = perplexity(cleaning.perplexity, tallies)
+    for name, own in cleaning.own_rules.items():
+        made[name] = own.make("clean.own", FILTER)
     if cleaning.personal_data:
         made["personal_data"] = personal_data(cleaning.personal_data, tallies)
     return made
 
 
 def models(cleaning: Cleaning, where: str) -> dict[str, str]:
-    """Rule -> fingerprint of its trained filter. Raises ConfigError, fields below `where`, when one is not whole."""
+    """Rule -> fingerprint of its trained filter, or of its own code. Raises ConfigError, fields below `where`, when one
+    is not whole, or not what it should be.
+    """
     from pretrain.corpus.quality.saved import verified
 
     found = {}
@@ -71,6 +76,9 @@ def models(cleaning: Cleaning, where: str) -> dict[str, str]:
             found["classifier"] = verified(cleaning.classifier.path, "classifier")
         if cleaning.perplexity:
             found["perplexity"] = verified(cleaning.perplexity.path, "perplexity")
+        for number, (name, own) in enumerate(cleaning.own_rules.items()):
+            own.check(f"own.{number}", FILTER)
+            found[name] = own.source_hash(f"own.{number}")
     except ConfigError as error:
         raise ConfigError(replace(one, field=f"{where}.{one.field}") for one in error.problems) from None
     return found
