@@ -1,7 +1,7 @@
 """What a training step costs against peers: python -m benchmarks.step [ROW ...]
 
 6 layers, d_model 384, 256 tokens, vocabulary 8,192, 8 samples a step in one process with one thread; fp32 master
-weights, AdamW and clipping everywhere. Ours is `pretrain train` itself with a corpus, checkpoints and all local metrics; the
+weights, AdamW and clipping everywhere. Ours is `pretrain train` itself with corpus, checkpoints and local metrics; the
 peers are given the same tokens from memory. Cold processes in turn; of each the median CPU seconds of a step.
 
 ours      DeepSpeed at ZeRO 0 (fp32) or 1 (bf16), as chosen for one process
@@ -178,7 +178,7 @@ def plain(folder: Path, out: Path, precision: str, compiled: bool) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     forward: Callable[[Any], Any] = torch.compile(model) if compiled else model
     source, times = batches(), list[float]()
-    for _ in rangesteps_of(precision):
+    for _ in range(steps_of(precision)):
         tokens = next(source)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             logits = forward(tokens[:, :-1])
@@ -246,8 +246,9 @@ def trainer(folder: Path, out: Path, precision: str, compiled: bool) -> None:
                 yield from ({"input_ids": row[:-1], "labels": row[:-1]} for row in batch)  # it shifts labels itself
 
     arguments = transformers.TrainingArguments(
-        output_dir=str(folder / out.stem), max_steps=steps_of(precision), per_device_train_batch_size=SAMPLES, use_cpu=True,
-        bf16=precision == "bf16", learning_rate=3e-4, weight_decay=0.1, logging_steps=1, save_strategy="no",
+        output_dir=str(folder / out.stem), max_steps=steps_of(precision), per_device_train_batch_size=SAMPLES,
+        use_cpu=True, bf16=precision == "bf16", learning_rate=3e-4, weight_decay=0.1, logging_steps=1,
+        save_strategy="no",
         report_to=["tensorboard"], optim="adamw_torch_fused", disable_tqdm=True,
     )  # fmt: skip
     model = transformers.GPT2LMHeadModel(config)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import (
     ConfigDict,
@@ -29,7 +30,7 @@ from pydantic import (
 from pretrain.config.errors import ConfigError, Problem, nearest
 from pretrain.config.section import Section
 
-ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 class Seam(NamedTuple):
@@ -62,7 +63,7 @@ class Own(Section):
 
     model_config = ConfigDict(json_schema_extra=lambda schema: _open(schema, ["class"]))
 
-    path: ImportPath
+    path: str
     """Module and class, such as mylab.optim.Sophia, importable here or found in the working directory."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Of the class."""
@@ -71,9 +72,12 @@ class Own(Section):
     @classmethod
     def _fold(cls, value: object) -> object:
         if isinstance(value, str):
-            return {"path": value}
+            value = {"class": value}
         if isinstance(value, Mapping) and "class" in value:
-            return {"path": value["class"], "arguments": {k: v for k, v in value.items() if k != "class"}}
+            value = {"path": value["class"], "arguments": {k: v for k, v in value.items() if k != "class"}}
+        path = value.get("path") if isinstance(value, Mapping) else None
+        if not isinstance(path, str) or not IMPORT_PATH.fullmatch(path):
+            raise ValueError("class must be an import path: module.Class; fix: class: mylab.optim.Sophia")
         return value
 
     @model_serializer(mode="wrap")
@@ -96,11 +100,12 @@ class Own(Section):
     def problems(self, where: str, seam: Seam, known: tuple[str, ...] = ()) -> Iterator[Problem]:
         """What is wrong with the path or the arguments. `known`: fields of the section that stand beside `class`."""
         try:
-            self._values(where, _parameters(self.load(where), seam), known)
+            if missing := list(self._missing_methods(where, seam)):
+                yield from missing
+            else:
+                self._values(where, _parameters(self.load(where), seam), known)
         except ConfigError as error:
             yield from error.problems
-            return
-        yield from self._missing_methods(where, seam)
 
     def check(self, where: str, seam: Seam, known: tuple[str, ...] = ()) -> None:
         """Raises ConfigError with all `problems`."""

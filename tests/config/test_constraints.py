@@ -156,6 +156,16 @@ BROKEN = {
         "deepspeed.zero_optimization.stage", "contradicts the run, which gives 1", "the run's own field",
         {"parallel": {"zero": 2}},
     ),
+    "own-parts": Broken(
+        {"monitoring": {"sinks": [{"class": "json.JSONEncoder", "indnt": 2}]}}, 1,
+        "monitoring.sinks.0.class", "must have the methods write", "docs/own-parts.md",
+        {"monitoring": {"sinks": []}},
+    ),
+    "own-mlp-whole": Broken(
+        {"model": {"mlp": {"class": "torch.nn.SiLU"}}, "parallel": {"tensor": 2}}, 2,
+        "model.mlp.class", "must derive from pretrain.model.layers.MLP", "parallel.tensor: 1",
+        {"model": {"mlp": {"class": "pretrain.model.layers.GatedMLP"}}},
+    ),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from pretrain.config.counts import flops_per_token, parameter_count
+from pretrain.config.counts import flops_per_token, mlp_matrices, mlp_vectors, parameter_count
 from pretrain.config.model import Model
 from pretrain.model.transformer import Transformer
 from tests.model.builders import GPT, LLAMA, small
@@ -103,3 +103,10 @@ def test_flops_ignore_padding_and_know_grouped_queries() -> None:
 def test_counts_need_no_torch() -> None:
     code = "import sys, pretrain.config.counts; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(("name", "matrices", "vectors"), [("MLP", 8192, 160), ("GatedMLP", 12288, 288)])
+def test_an_own_mlp_is_counted_from_itself(name: str, matrices: int, vectors: int) -> None:
+    model = small(layers=1, d_model=32, mlp={"class": f"pretrain.model.layers.{name}"})
+    assert (mlp_matrices(model), mlp_vectors(model)) == (matrices, vectors)
+    assert parameter_count(model).stored == sum(p.numel() for p in Transformer(model).parameters())
