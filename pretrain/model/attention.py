@@ -116,8 +116,8 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float)
 
 def _mask_unless_causal(sight: Sight) -> Tensor | None:
     """0 where query i sees key j, else -inf: of a boolean mask each layer would make and keep this copy."""
-    if sight.causal:
-        return None
+    if sight.causal or (sight.own.shape[0] == 1 and sight.start is None and sight.width is None):
+        return None  # the one query of a step of generation sees all keys: they end with its own
     seen = boolean_mask(sight)
     return torch.zeros(seen.shape, dtype=sight.dtype, device=seen.device).masked_fill(~seen, float("-inf"))
 
@@ -126,7 +126,7 @@ def sdpa_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float) 
     """PyTorch's fused attention; without a mask it is causal and skips the upper triangle."""
     grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, enable_gqa=grouped
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and q.shape[2] > 1, enable_gqa=grouped
     )
 
 

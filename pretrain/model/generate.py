@@ -38,6 +38,12 @@ class Sampling:
         if problems:
             raise ConfigError(problems)
 
+    def draw(self, logits: Tensor, generator: torch.Generator) -> int:
+        """A token id from logits [V]."""
+        if self.temperature == 0:  # without sorting the vocabulary; of equals the first, as below
+            return int(logits.argmax())
+        return int(torch.multinomial(self.probabilities(logits), 1, generator=generator))
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probability of each token to be drawn: [V] -> [V] fp64, sums to 1. Of equals, the lower id comes first."""
         ordered, ids = logits.double().sort(descending=True, stable=True)
@@ -80,8 +86,7 @@ def _tokens(
     generator = torch.Generator().manual_seed(seed)  # on the CPU, whatever the model's device
     reader = _Reader(model, len(ids) + count, use_cache)
     for _ in range(count):
-        probabilities = sampling.probabilities(reader.logits_after(ids).cpu())
-        token = int(torch.multinomial(probabilities, 1, generator=generator))
+        token = sampling.draw(reader.logits_after(ids).cpu(), generator)
         if token == stop:
             return
         ids.append(token)
@@ -106,9 +111,9 @@ class _Reader:
         fresh = ids[self.read if self.cache else self.first :]
         inputs = torch.tensor([fresh], device=self.model.embedding.tokens.weight.device)
         with torch.no_grad(), _evaluating(self.model):
-            logits = self.model.logits(inputs, cache=self.cache)
+            logits = self.model.logits(inputs, cache=self.cache, last=True)
         self.read = len(ids)
-        return logits[0, -1]
+        return logits[0, 0]
 
     def _slide(self, length: int) -> None:
         """Open a new window when the old one is full."""

@@ -48,10 +48,16 @@ class Transformer(nn.Module):
         sequence = self._sequence(inputs, document)
         return self.head(self._hidden(inputs, sequence), sequence, targets)  # type: ignore[no-any-return]
 
-    def logits(self, inputs: Tensor, document: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """[B, T] -> [B, T, V] fp32. With a cache, `inputs` follow the tokens in it and are added to it."""
+    def logits(
+        self, inputs: Tensor, document: Tensor | None = None, cache: Cache | None = None, last: bool = False
+    ) -> Tensor:
+        """[B, T] -> [B, T, V] fp32, or with `last` [B, 1, V] of the last token alone.
+
+        With a cache, `inputs` follow the tokens in it and are added to it.
+        """
         sequence = self._sequence(inputs, document, cache)
-        logits = self.head(self._hidden(inputs, sequence), sequence)
+        hidden = self._hidden(inputs, sequence)
+        logits = self.head(hidden[:, -1:] if last else hidden, sequence)
         if cache is not None:
             cache.advance(inputs.shape[1])
         return logits  # type: ignore[no-any-return]
