@@ -1,7 +1,7 @@
 """Greedy text with a key/value cache against transformers: python -m benchmarks.generation
 
-The same random weights in both, a prompt of 32 tokens and 192 after it, one thread. Cold processes in turn; the text must
-be the same to the token.
+The same random weights in both, a prompt of 32 tokens and 192 after it, one thread. Cold processes in turn; the text
+must be the same to the token.
 """
 
 from __future__ import annotations
