@@ -13,6 +13,7 @@ import numpy.typing as npt
 import orjson
 import tokenizers
 
+from tokenizer.sentencepiece_model import open_model
 from tokenizer.specification import Specification, plain_text_only, special_tokens
 
 Encoded = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
@@ -64,6 +65,24 @@ class Reference:
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
 
 
+class SentencePieces:
+    """The library itself: what its ids are is right by definition."""
+
+    name = "sentencepiece"
+
+    def __init__(self, model: bytes) -> None:
+        self._processor = open_model(model)
+
+    def encode_batch(self, texts: list[str]) -> Encoded:
+        rows = self._processor.encode(texts, out_type=int, num_threads=1)
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        tokens = np.fromiter((token for row in rows for token in row), dtype=np.uint32, count=int(lengths.sum()))
+        return tokens, lengths
+
+    def encode(self, text: str) -> npt.NDArray[np.uint32]:
+        return np.array(self._processor.encode(text, out_type=int), dtype=np.uint32)
+
+
 class Gigatoken:
     """The fast path. Raises ValueError or similar when gigatoken does not know this kind of tokenizer."""
 
@@ -84,13 +103,16 @@ class Gigatoken:
         return np.asarray(self._tokenizer.encode(text), dtype=np.uint32)
 
 
-def choose_backend(specification: Specification) -> tuple[Backend, str]:
-    """The fastest backend whose ids are the reference's, and why it was chosen in one line."""
-    reference = Reference(specification)
+def choose_backend(specification: Specification, model: bytes | None = None) -> tuple[Backend, str]:
+    """The fastest backend whose ids are the reference's, and why it was chosen in one line.
+
+    The reference of a SentencePiece `model` is its own library.
+    """
+    reference: Backend = SentencePieces(model) if model else Reference(specification)
     try:
         fast = Gigatoken(specification)
     except Exception as error:  # gigatoken raises what its Rust side raises; any refusal means the same
-        return reference, f"gigatoken does not support this tokenizer: {error}"
+        return reference, f"gigatoken does not support this tokenizer: {str(error).splitlines()[0]}"
     texts = [*ADVERSARIAL, *(f"a {token} b{token}{token}" for token in list(special_tokens(specification))[:8])]
     if wrong := first_difference(fast, reference, texts):
         return reference, f"gigatoken's ids differ from the reference's on {wrong[:40]!r}"

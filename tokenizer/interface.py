@@ -21,11 +21,12 @@ from tokenizer.backends import Backend, Encoded, choose_backend
 class Tokenizer:
     """A trained tokenizer. Special tokens are added by their id, never by their text.
 
-    `specification` is the content of a tokenizer.json; `end` is the token that ends a document (None: a known name).
+    `specification` is the content of a tokenizer.json; `end` is the token that ends a document (None: a known name);
+    `model` is the SentencePiece model that the specification was made of, if it was.
     Raises ConfigError when the specification is not a tokenizer or `end` is not in it.
     """
 
-    def __init__(self, specification: spec.Specification, end: str | None = None) -> None:
+    def __init__(self, specification: spec.Specification, end: str | None = None, model: bytes | None = None) -> None:
         try:
             self._reference = tokenizers.Tokenizer.from_str(orjson.dumps(specification).decode())
         except Exception as error:  # the Rust side raises bare Exception
@@ -33,6 +34,7 @@ class Tokenizer:
             raise ConfigError.of("tokenizer", "tokenizer.json", f"is not a tokenizer ({error})", fix) from None
         # Read back, so that every default is written out and two spellings of one tokenizer are one.
         self.specification: spec.Specification = orjson.loads(self._reference.to_str())
+        self.model = model
         self.end = end if end is not None else self._known_end()
         if self.end is not None and self._reference.token_to_id(self.end) is None:
             rule = "end-of-text must be a token of the vocabulary"
@@ -97,7 +99,10 @@ class Tokenizer:
         return self._chosen[1]
 
     def save(self, directory: str | Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, which Hugging Face's AutoTokenizer also opens."""
+        """Write tokenizer.json and tokenizer_config.json, which Hugging Face's AutoTokenizer also opens.
+
+        Beside them goes tokenizer.model, when it is a SentencePiece model.
+        """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
@@ -105,17 +110,19 @@ class Tokenizer:
             config |= {"eos_token": self.end, "bos_token": self.end}
         _write(directory / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
         _write(directory / "tokenizer.json", json.dumps(self.specification, ensure_ascii=False, indent=1) + "\n")
+        if self.model is not None:
+            _write(directory / "tokenizer.model", self.model)
 
     @cached_property
     def _chosen(self) -> tuple[Backend, str]:
-        return choose_backend(self.specification)
+        return choose_backend(self.specification, self.model)
 
     def _known_end(self) -> str | None:
         special = spec.special_tokens(self.specification)
         return next((name for name in spec.KNOWN_ENDS if name in special), None)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(temporary, path)

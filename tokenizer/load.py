@@ -10,28 +10,44 @@ import orjson
 
 from pretrain.config.errors import ConfigError
 from tokenizer.interface import Tokenizer
+from tokenizer.sentencepiece_model import specification_of
 from tokenizer.specification import END_OF_TEXT, Specification
 
-FIX = "give a directory with tokenizer.json, or with vocab.json and merges.txt, or a tokenizer.json"
+FIX = "give a directory with tokenizer.json, tokenizer.model, or vocab.json and merges.txt; or one of the first two"
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer in a directory or a tokenizer.json (also gzipped). Never goes to the network.
+    """The tokenizer in a directory, a tokenizer.json (also gzipped) or a tokenizer.model. Never goes to the network.
 
     Raises ConfigError when nothing is there or the files are not a tokenizer.
     """
     path = Path(path)
     if path.is_file():
-        return Tokenizer(_read_json(path))
+        return _of_model(path, None) if path.suffix == ".model" else Tokenizer(_read_json(path))
     if not path.is_dir():
         raise ConfigError.of("tokenizer", str(path), "must be an existing file or directory", FIX)
     end = _end_of_text(path)
     for name in ("tokenizer.json", "tokenizer.json.gz"):
         if (path / name).is_file():
-            return Tokenizer(_read_json(path / name), end)
+            return _with_model(Tokenizer(_read_json(path / name), end), path / "tokenizer.model")
     if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
         return Tokenizer(_gpt2(path), end)
+    if (path / "tokenizer.model").is_file():
+        return _of_model(path / "tokenizer.model", end)
     return Tokenizer(_auto(path), end)
+
+
+def _of_model(path: Path, end: str | None) -> Tokenizer:
+    model = _read_bytes(path)
+    return Tokenizer(specification_of(model), end, model)
+
+
+def _with_model(tokenizer: Tokenizer, path: Path) -> Tokenizer:
+    """The tokenizer with the SentencePiece model beside it, unless its tokenizer.json says more than that model."""
+    if not path.is_file():
+        return tokenizer
+    other = _of_model(path, tokenizer.end)
+    return other if other.fingerprint == tokenizer.fingerprint else tokenizer
 
 
 def _gpt2(directory: Path) -> Specification:
@@ -94,7 +110,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
+        return _read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError.of("tokenizer", str(path), f"cannot be read ({error})", "restore the file") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
         raw = path.read_bytes()
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError) as error:
         raise ConfigError.of("tokenizer", str(path), f"cannot be read ({error})", "restore the file") from None

@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from pretrain.config.errors import ConfigError
 from tokenizer.interface import Tokenizer
 from tokenizer.load import byte_level_bpe
+from tokenizer.sentencepiece_model import Learning, specification_of, train_model
 from tokenizer.specification import END_OF_TEXT
 
 SEPARATOR = b"\xff\xfe\xff"
@@ -25,12 +26,15 @@ SEPARATOR = b"\xff\xfe\xff"
 BYTES = 256
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, learning: Learning | None = None) -> Tokenizer:
     """A byte-level BPE of `vocab_size` entries: 256 bytes, merges in the order learned, <|endoftext|> last.
 
-    Deterministic: the same texts give the same tokenizer. Holds all texts in memory.
-    Raises ConfigError when the vocabulary cannot hold every byte, or there is too little text for it.
+    With `learning` a SentencePiece model instead. Deterministic: the same texts give the same tokenizer. Holds all
+    texts in memory. Raises ConfigError when the vocabulary cannot hold every byte, or there is too little text for it.
     """
+    if learning is not None:
+        model = train_model(texts, vocab_size, learning)
+        return Tokenizer(specification_of(model), END_OF_TEXT, model)
     if vocab_size <= BYTES + 1:
         raise ConfigError.of("vocab_size", vocab_size, f"must exceed {BYTES + 1}", "take at least 512")
     texts = [text for text in texts if text]

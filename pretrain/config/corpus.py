@@ -56,13 +56,26 @@ Share = Annotated[
 ]
 
 
+class SentencePiece(Section):
+    """A SentencePiece model with bytes for rare characters, instead of byte-level BPE (Kudo & Richardson 2018)."""
+
+    model: Literal["bpe", "unigram"] = "unigram"
+    """unigram: Kudo 2018."""
+    character_coverage: float = Field(0.9995, gt=0.9, le=1)
+    """Share of the text's characters with a piece of their own; the others are written as bytes."""
+    split_digits: bool = True
+    """Each digit is a piece, as LLaMA's."""
+
+
 class TokenizerTraining(Section):
-    """Train a byte-level BPE on the training documents of this corpus."""
+    """Train a tokenizer on the training documents of this corpus: byte-level BPE unless told otherwise."""
 
     vocab_size: Count = Field(ge=512)
     """Entries: 256 bytes, merges, <|endoftext|>."""
     sample: Bytes = Field(200_000_000, ge=1)
     """Bytes of text to learn from, chosen by hash; held in memory."""
+    sentencepiece: SentencePiece | None = None
+    """Learn a SentencePiece model."""
 
 
 class CorpusTokenizer(Section):

@@ -39,7 +39,7 @@ from pretrain.corpus.workspace import DROPPED, STATISTICS
 from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import token_dtype
 from pretrain.shards.manifest import Stage, TokenizerRecord
-from tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from tokenizer import Learning, Tokenizer, load_tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,8 @@ def _tokenizer(preparation: Preparation, selected: list[Selected]) -> Tokenizer:
     total = sum(source.count(TRAIN)[1] for source in selected)
     limit = min(HASHES, max(1, HASHES * train.sample // total))
     try:
-        return train_tokenizer(_sample(selected, limit), train.vocab_size)
+        learning = Learning(**train.sentencepiece.plain()) if train.sentencepiece else None
+        return train_tokenizer(_sample(selected, limit), train.vocab_size, learning)
     except ConfigError as error:
         problem = error.problems[0]
         raise ConfigError.of("tokenizer.train.vocab_size", train.vocab_size, problem.rule, problem.fix) from None
