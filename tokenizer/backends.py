@@ -113,7 +113,9 @@ def choose_backend(specification: Specification, model: bytes | None = None) -> 
         fast = Gigatoken(specification)
     except Exception as error:  # gigatoken raises what its Rust side raises; any refusal means the same
         return reference, f"gigatoken does not support this tokenizer: {str(error).splitlines()[0]}"
-    texts = [*ADVERSARIAL, *(f"a {token} b{token}{token}" for token in list(special_tokens(specification))[:8])]
+    ordinary = [token["content"] for token in specification["added_tokens"] if not token["special"]]
+    added = [*list(special_tokens(specification))[:8], *ordinary[:8]]
+    texts = [*ADVERSARIAL, *(f"a {token} b{token}{token}" for token in added)]
     if wrong := first_difference(fast, reference, texts):
         return reference, f"gigatoken's ids differ from the reference's on {wrong[:40]!r}"
     return fast, f"ids equal the reference's on {len(texts)} adversarial texts"

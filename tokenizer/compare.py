@@ -11,7 +11,8 @@ import numpy as np
 
 from tokenizer.interface import Tokenizer
 
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+BYTE = re.compile(r"<0x[89A-F][0-9A-F]>")
+"""Of those below, each is a whole character: line ends are written so."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Measured:
     words: int
     """What stands between spaces."""
     fallback: int
-    """Tokens that are a single byte of a character that has no piece, or unknown."""
+    """Tokens that are a part of a character that has no piece, or unknown."""
     seconds: float
     """Of processor time, for encoding."""
 
