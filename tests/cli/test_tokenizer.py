@@ -35,7 +35,7 @@ def test_compare(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("train", "some.txt", "--output", "x", "--vocab-size", "420", "--algorithm", "bpe"), "one of byte-bpe"),
+        (("train", "some.txt", "--output", "x", "--vocab-size", "420", "--algorithm", "bpe"), "did you mean byte-bpe?"),
         (("train", "some.txt", "--output", "x", "--vocab-size", "many"), "--vocab-size = 'many'"),
         (("compare", "byte-bpe", "--text", "some.txt"), "must be written NAME=FILES"),
         (("compare", "nothing", "--text", "a=some.txt"), "must be an existing file or directory"),
