@@ -48,7 +48,7 @@ def parameter_count(model: Model) -> ParameterCount:
         embedding=vocabulary * width,
         positions=model.context * width if model.positions == "learned" else 0,
         blocks=model.layers * (block_matrices(model) + _block_vectors(model)),
-        final_norm=_norm(model),
+        final_norm=norm_size(model, width),
         head=0 if model.tied_embeddings else vocabulary * width,
         padding=tables * (model.padded_vocabulary - vocabulary) * width,
     )
@@ -65,15 +65,26 @@ def _block_vectors(model: Model) -> int:
     """Biases and norms of one block."""
     mlp_rows = (2 if model.activation == "swiglu" else 1) * model.mlp_width
     biases = _qkv_rows(model) + model.d_model + mlp_rows + model.d_model
-    return 2 * _norm(model) + (biases if model.bias else 0)
+    return block_norms(model) + (biases if model.bias else 0)
+
+
+def block_norms(model: Model) -> int:
+    """Norms of one block: of hidden states, and of queries and keys."""
+    return (1 if model.parallel_block else 2) * norm_size(model, model.d_model) + head_norms(model)
+
+
+def head_norms(model: Model) -> int:
+    """Of these, what normalises queries and keys: all heads share it."""
+    return 2 * norm_size(model, model.head_width) if model.qk_norm else 0
 
 
 def _qkv_rows(model: Model) -> int:
     return (model.heads + 2 * model.key_heads) * model.head_width
 
 
-def _norm(model: Model) -> int:
-    return model.d_model * (2 if model.norm == "layernorm" and model.bias else 1)
+def norm_size(model: Model, width: int) -> int:
+    """Parameters of a norm over `width` columns."""
+    return width * (2 if model.norm == "layernorm" and model.bias else 1)
 
 
 def flops_per_token(model: Model, sequence_length: int) -> int:

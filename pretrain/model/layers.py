@@ -18,11 +18,11 @@ from pretrain.model.positions import rotate
 from pretrain.model.sequence import Sequence
 
 
-def make_norm(config: Model) -> nn.Module:
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over C."""
+def make_norm(config: Model, width: int) -> nn.Module:
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over the last `width` columns."""
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.d_model, eps=config.norm_epsilon)
-    return nn.LayerNorm(config.d_model, eps=config.norm_epsilon, bias=config.bias)
+        return nn.RMSNorm(width, eps=config.norm_epsilon)
+    return nn.LayerNorm(width, eps=config.norm_epsilon, bias=config.bias)
 
 
 class Table(nn.Embedding):
@@ -72,23 +72,30 @@ class Attention(nn.Module):
         # rows of the fused weight: queries of all heads, then keys, then values
         self.qkv = nn.Linear(config.d_model, (self.heads + 2 * self.kv_heads) * self.d_head, bias=config.bias)
         self.out = nn.Linear(self.heads * self.d_head, config.d_model, bias=config.bias)
+        self.q_norm = make_norm(config, self.d_head) if config.qk_norm else None
+        self.k_norm = make_norm(config, self.d_head) if config.qk_norm else None
         self.core = AttentionCore(config.band_of(layer), config.dropout)
 
     def forward(self, hidden: Tensor, sequence: Sequence) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
-        q, k, v = self._project(hidden)
+        return self.out(self.mix(self.qkv(hidden), sequence))  # type: ignore[no-any-return]
+
+    def mix(self, qkv: Tensor, sequence: Sequence) -> Tensor:
+        """What lies between the matrices: [B, T, (H + 2 * KV) * D] -> [B, T, H * D]."""
+        heads = qkv.unflatten(-1, (-1, self.d_head))  # type: ignore[no-untyped-call]  # [B, T, H + 2 * KV, D]
+        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], dim=2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        elif sequence.rotary is not None:
+            v = v.clone()  # a view would keep q and k as they were before in memory until the backward pass
         if sequence.rotary is not None:
             q, k = rotate(q, sequence.rotary), rotate(k, sequence.rotary)
-            v = v.clone()  # a view would keep q and k as they were before in memory until the backward pass
+        # heads first only now: the kernel lays its result out as q lies, so that heads side by side cost no copy
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         if sequence.cache is not None:
             k, v = sequence.cache.append(self.layer, k, v)
         mixed = self.core(q, k, v, sequence)
-        return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # [B, H, T, D] -> [B, T, H * D]
-
-    def _project(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """[B, T, C] -> q [B, H, T, D], k [B, KV, T, D], v [B, KV, T, D]."""
-        qkv = self.qkv(hidden).unflatten(-1, (-1, self.d_head)).transpose(1, 2)  # [B, H + 2 * KV, T, D]
-        return qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)  # type: ignore[no-any-return]
+        return mixed.transpose(1, 2).flatten(2)  # type: ignore[no-any-return]  # [B, H, T, D] -> [B, T, H * D]
 
 
 class MLP(nn.Module):
@@ -101,7 +108,11 @@ class MLP(nn.Module):
         self.down = nn.Linear(config.mlp_width, config.d_model, bias=config.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(hidden), approximate=self.approximate))  # type: ignore[no-any-return]
+        return self.down(self.activate(self.up(hidden)))  # type: ignore[no-any-return]
+
+    def activate(self, up: Tensor) -> Tensor:
+        """What lies between the matrices: [B, T, F] -> [B, T, F]."""
+        return F.gelu(up, approximate=self.approximate)
 
 
 class GatedMLP(nn.Module):
@@ -114,7 +125,11 @@ class GatedMLP(nn.Module):
         self.down = nn.Linear(config.mlp_width, config.d_model, bias=config.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(hidden)) * self.up(hidden))  # type: ignore[no-any-return]
+        return self.down(self.activate(self.gate(hidden), self.up(hidden)))  # type: ignore[no-any-return]
+
+    def activate(self, gate: Tensor, up: Tensor) -> Tensor:
+        """What lies between the matrices: [B, T, F] twice -> [B, T, F]."""
+        return F.silu(gate) * up
 
 
 class Block(nn.Module):
@@ -122,9 +137,9 @@ class Block(nn.Module):
 
     def __init__(self, config: Model, layer: int) -> None:
         super().__init__()
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config, config.d_model)
         self.attention = Attention(config, layer)
-        self.mlp_norm = make_norm(config)
+        self.mlp_norm = make_norm(config, config.d_model)
         self.mlp = GatedMLP(config) if config.activation == "swiglu" else MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -132,6 +147,24 @@ class Block(nn.Module):
         """[B, T, C] -> [B, T, C]."""
         hidden = hidden + self.dropout(self.attention(self.attention_norm(hidden), sequence))
         return hidden + self.dropout(self.mlp(self.mlp_norm(hidden)))  # type: ignore[no-any-return]
+
+
+class ParallelBlock(Block):
+    """Attention and MLP side by side, from one norm (GPT-J, Wang & Komatsuzaki 2021; Chowdhery et al. 2022)."""
+
+    def __init__(self, config: Model, layer: int) -> None:
+        super().__init__(config, layer)
+        del self.mlp_norm
+
+    def forward(self, hidden: Tensor, sequence: Sequence) -> Tensor:
+        """[B, T, C] -> [B, T, C]."""
+        normed = self.attention_norm(hidden)
+        return hidden + self.dropout(self.attention(normed, sequence) + self.mlp(normed))  # type: ignore[no-any-return]
+
+
+def make_block(config: Model, layer: int) -> Block:
+    """The block that the configuration says."""
+    return (ParallelBlock if config.parallel_block else Block)(config, layer)
 
 
 class Head(nn.Module):
@@ -144,7 +177,7 @@ class Head(nn.Module):
     def __init__(self, config: Model, tied: Embedding | None = None) -> None:
         super().__init__()
         self.vocab_size = config.vocabulary
-        self.norm = make_norm(config)
+        self.norm = make_norm(config, config.d_model)
         self.weight = tied.tokens.weight if tied else _own_weight(config)
 
     def forward(self, hidden: Tensor, sequence: Sequence, targets: Tensor | None = None) -> Tensor | Losses:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pretrain.config.counts import block_matrices
+from pretrain.config.counts import block_matrices, block_norms, norm_size
 from pretrain.config.model import Model
 from pretrain.config.run import Run
 from pretrain.config.stages import stages_of
@@ -60,15 +60,11 @@ def stage_layers(run: Run, pipe: int) -> dict[int, range]:
     return {stage: stages[stage] for stage in mine}
 
 
-def _norm(model: Model) -> int:
-    return model.d_model * (2 if model.norm == "layernorm" and model.bias else 1)
-
-
 def _block(model: Model, tensor: int) -> Parts:
     qkv = (model.heads + 2 * model.key_heads) * model.head_width
     inner = qkv + (2 if model.activation == "swiglu" else 1) * model.mlp_width
     biases = (inner // tensor, 2 * model.d_model) if model.bias else (0, 0)
-    return Parts(block_matrices(model) // tensor, biases[0], biases[1] + 2 * _norm(model), 0)
+    return Parts(block_matrices(model) // tensor, biases[0], biases[1] + block_norms(model), 0)
 
 
 def _embedding(model: Model, tensor: int) -> Parts:
@@ -78,8 +74,9 @@ def _embedding(model: Model, tensor: int) -> Parts:
 
 def _head(model: Model, tensor: int, has_own_table: bool) -> Parts:
     if not has_own_table:
-        return Parts(0, 0, _norm(model), 0)
-    return Parts(model.padded_vocabulary * model.d_model // tensor, 0, _norm(model), _padding(model, tensor))
+        return Parts(0, 0, norm_size(model, model.d_model), 0)
+    table = model.padded_vocabulary * model.d_model // tensor
+    return Parts(table, 0, norm_size(model, model.d_model), _padding(model, tensor))
 
 
 def _padding(model: Model, tensor: int) -> int:

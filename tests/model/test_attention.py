@@ -79,7 +79,7 @@ def test_rotation_literals() -> None:
 
 
 def test_rotation_keeps_bf16_and_turns_in_fp32() -> None:
-    x = torch.randn(1, 2, 3, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    x = torch.randn(1, 3, 2, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     rotary = rotary_of(torch.tensor([[2045, 2046, 2047]]), 8, 10_000.0)
     assert torch.equal(rotate(x, rotary), rotate(x.float(), rotary).bfloat16())
 
