@@ -48,7 +48,7 @@ def parameter_count(model: Model) -> ParameterCount:
         embedding=vocabulary * width,
         positions=model.context * width if model.positions == "learned" else 0,
         blocks=model.layers * (block_matrices(model) + _block_vectors(model)),
-        final_norm=norm_size(model, width),
+        final_norm=norm_size(model),
         head=0 if model.tied_embeddings else vocabulary * width,
         padding=tables * (model.padded_vocabulary - vocabulary) * width,
     )
@@ -70,21 +70,21 @@ def _block_vectors(model: Model) -> int:
 
 def block_norms(model: Model) -> int:
     """Norms of one block: of hidden states, and of queries and keys."""
-    return (1 if model.parallel_block else 2) * norm_size(model, model.d_model) + head_norms(model)
+    return (1 if model.parallel_block else 2) * norm_size(model) + head_norms(model)
 
 
 def head_norms(model: Model) -> int:
     """Of these, what normalises queries and keys: all heads share it."""
-    return 2 * norm_size(model, model.head_width) if model.qk_norm else 0
+    return 2 * model.head_width if model.qk_norm else 0
 
 
 def _qkv_rows(model: Model) -> int:
     return (model.heads + 2 * model.key_heads) * model.head_width
 
 
-def norm_size(model: Model, width: int) -> int:
-    """Parameters of a norm over `width` columns."""
-    return width * (2 if model.norm == "layernorm" and model.bias else 1)
+def norm_size(model: Model) -> int:
+    """Parameters of a norm of hidden states."""
+    return model.d_model * (2 if model.norm == "layernorm" and model.bias else 1)
 
 
 def flops_per_token(model: Model, sequence_length: int) -> int:

@@ -60,8 +60,8 @@ class Model(Section):
     activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu_tanh"
     """gelu_tanh: GPT-2's approximation. swiglu: LLaMA's gated MLP (Shazeer 2020)."""
     qk_norm: bool = False
-    """Normalise queries and keys of each head, before rope: attention stays stable at large learning rates (Dehghani
-    et al. 2023, as Qwen3 has it)."""
+    """Normalise queries and keys of each head, before rope, without biases: attention stays stable at large learning
+    rates (Dehghani et al. 2023; Qwen3)."""
     parallel_block: bool = False
     """Attention and MLP side by side, from one norm (Wang & Komatsuzaki 2021): half the exchange of a tensor axis."""
     bias: bool = True

@@ -18,11 +18,15 @@ from pretrain.model.positions import rotate
 from pretrain.model.sequence import Sequence
 
 
-def make_norm(config: Model, width: int) -> nn.Module:
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over the last `width` columns."""
+def make_norm(config: Model) -> nn.Module:
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over C."""
+    return _norm(config, config.d_model, config.bias)
+
+
+def _norm(config: Model, width: int, bias: bool) -> nn.Module:
     if config.norm == "rmsnorm":
         return nn.RMSNorm(width, eps=config.norm_epsilon)
-    return nn.LayerNorm(width, eps=config.norm_epsilon, bias=config.bias)
+    return nn.LayerNorm(width, eps=config.norm_epsilon, bias=bias)
 
 
 class Table(nn.Embedding):
@@ -72,8 +76,9 @@ class Attention(nn.Module):
         # rows of the fused weight: queries of all heads, then keys, then values
         self.qkv = nn.Linear(config.d_model, (self.heads + 2 * self.kv_heads) * self.d_head, bias=config.bias)
         self.out = nn.Linear(self.heads * self.d_head, config.d_model, bias=config.bias)
-        self.q_norm = make_norm(config, self.d_head) if config.qk_norm else None
-        self.k_norm = make_norm(config, self.d_head) if config.qk_norm else None
+        # without biases (Dehghani et al. 2023, section 2): one on all keys would change no weight of the softmax
+        self.q_norm = _norm(config, self.d_head, bias=False) if config.qk_norm else None
+        self.k_norm = _norm(config, self.d_head, bias=False) if config.qk_norm else None
         self.core = AttentionCore(config.band_of(layer), config.dropout)
 
     def forward(self, hidden: Tensor, sequence: Sequence) -> Tensor:
@@ -137,9 +142,9 @@ class Block(nn.Module):
 
     def __init__(self, config: Model, layer: int) -> None:
         super().__init__()
-        self.attention_norm = make_norm(config, config.d_model)
+        self.attention_norm = make_norm(config)
         self.attention = Attention(config, layer)
-        self.mlp_norm = make_norm(config, config.d_model)
+        self.mlp_norm = make_norm(config)
         self.mlp = GatedMLP(config) if config.activation == "swiglu" else MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -177,7 +182,7 @@ class Head(nn.Module):
     def __init__(self, config: Model, tied: Embedding | None = None) -> None:
         super().__init__()
         self.vocab_size = config.vocabulary
-        self.norm = make_norm(config, config.d_model)
+        self.norm = make_norm(config)
         self.weight = tied.tokens.weight if tied else _own_weight(config)
 
     def forward(self, hidden: Tensor, sequence: Sequence, targets: Tensor | None = None) -> Tensor | Losses:

@@ -49,7 +49,7 @@ ROWS = ("embedding.tokens.weight", "embedding.positions.weight", "head.weight")
 ROWS_IN_BLOCK = ("mlp.up.weight", "mlp.up.bias", "mlp.gate.weight", "mlp.gate.bias")
 COLUMNS_IN_BLOCK = ("attention.out.weight", "mlp.down.weight")
 QKV = ("attention.qkv.weight", "attention.qkv.bias")
-HEAD_NORMS = tuple(f"attention.{letter}_norm.{kind}" for letter in "qk" for kind in ("weight", "bias"))
+HEAD_NORMS = ("attention.q_norm.weight", "attention.k_norm.weight")
 """Whole on every rank, which sees its own heads only: each has a part of their gradient, with cut tokens or without."""
 
 

@@ -74,9 +74,8 @@ def _embedding(model: Model, tensor: int) -> Parts:
 
 def _head(model: Model, tensor: int, has_own_table: bool) -> Parts:
     if not has_own_table:
-        return Parts(0, 0, norm_size(model, model.d_model), 0)
-    table = model.padded_vocabulary * model.d_model // tensor
-    return Parts(table, 0, norm_size(model, model.d_model), _padding(model, tensor))
+        return Parts(0, 0, norm_size(model), 0)
+    return Parts(model.padded_vocabulary * model.d_model // tensor, 0, norm_size(model), _padding(model, tensor))
 
 
 def _padding(model: Model, tensor: int) -> int:
