@@ -14,7 +14,7 @@ import yaml
 from pretrain.config.counts import flops_per_token, parameter_count
 from pretrain.config.model import Model
 from pretrain.model.transformer import Transformer
-from tests.model.builders import GPT, LLAMA, small
+from tests.model.builders import GPT, GPTJ, LLAMA, small
 
 PRESETS = Path(__file__).parents[2] / "configs" / "models"
 
@@ -65,6 +65,10 @@ def test_every_preset_is_here() -> None:
         LLAMA,
         {**LLAMA, "kv_heads": 2, "d_head": 24, "d_ff": 50, "tied_embeddings": True},
         {**LLAMA, "bias": True, "kv_heads": 1},
+        {**GPT, "positions": "alibi"},
+        {**GPT, "qk_norm": True, "d_head": 10},
+        {**LLAMA, "kv_heads": 2, "qk_norm": True},
+        {**GPTJ, "qk_norm": True},
     ],
 )
 def test_counts_are_the_modules(fields: dict[str, Any]) -> None:

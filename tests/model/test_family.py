@@ -48,7 +48,7 @@ def qwen3(config: Model) -> Qwen3ForCausalLM:
 
 
 def phi(config: Model) -> PhiForCausalLM:
-    other = PhiForCausalLM(
+    return PhiForCausalLM(
         PhiConfig(
             vocab_size=config.vocabulary,
             hidden_size=config.d_model,
@@ -66,7 +66,6 @@ def phi(config: Model) -> PhiForCausalLM:
             },
         )
     )
-    return other
 
 
 def from_mpt(theirs: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
