@@ -125,11 +125,13 @@ def stage_bytes(run: Run, stage: range, kept: Storing) -> float:
 
 
 def _shared(model: Model, parallel: Parallel, tokens: int, kept: Storing) -> float:
-    """Rotary cosines and sines; the mask of written-out attention, or ALiBi's bias of each head."""
+    """Rotary cosines and sines; the mask of written-out attention, or ALiBi's for a fused one (a sum keeps nothing)."""
+    written_out = model.attention == "plain"
     if model.positions == "alibi":
-        return model.heads / parallel.tensor * tokens**2 * kept.number if kept.bias else 0
+        is_kept = kept.bias and not written_out
+        return model.heads / parallel.tensor * tokens**2 * kept.number if is_kept else 0
     rotary = tokens * model.rope_width * 4 if model.positions == "rope" else 0
-    return rotary + (tokens**2 if model.attention == "plain" else 0)
+    return rotary + (tokens**2 if written_out else 0)
 
 
 def activation_bytes(run: Run, pipe: int, kept: Storing, order: Sequence[Instruction] = ()) -> float:

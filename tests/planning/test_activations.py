@@ -71,7 +71,7 @@ STYLES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("style", STYLES)
 def test_the_sum_is_what_autograd_keeps(style: str) -> None:
-    """In one process, in fp32; the largest misses are the mask of written-out attention and a few counters."""
+    """In one process, in fp32, but for the loss itself."""
     import torch
 
     from pretrain.model.transformer import Transformer
@@ -84,7 +84,7 @@ def test_the_sum_is_what_autograd_keeps(style: str) -> None:
     with count_saved() as saved:
         kept = model(tokens[:, :-1], tokens[:, 1:])
     assert kept.total.requires_grad
-    assert saved.now == pytest.approx(activation_bytes(run, 0, storing(run, on_gpu=False)), rel=0.015)
+    assert saved.now == pytest.approx(activation_bytes(run, 0, storing(run, on_gpu=False)), abs=64)
 
 
 def test_alibi_is_a_table_on_a_cpu_only() -> None:
