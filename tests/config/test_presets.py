@@ -9,6 +9,7 @@ import pytest
 
 from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
+from pretrain.config.counts import parameter_count
 from pretrain.config.load import CONFIGS, load_run
 from pretrain.config.run import Run
 
@@ -109,3 +110,18 @@ def test_a_value_has_one_home(name: str) -> None:
 def _head(name: str) -> str:
     text = Path(CONFIGS / "runs" / f"{name}.yaml").read_text()
     return " ".join(line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#"))
+
+
+def table_row(name: str) -> str:
+    """A line of docs/models.md, from the files."""
+    run = load_run(name, [] if name != "hyperclova-204b" else ["model.vocab_size=51200"])
+    said, model = published(run, 0), run.model
+    shape = f"{parameter_count(model).total:,} | {model.layers} | {model.d_model} | {model.heads}"
+    rate = f"{said.learning_rate / 1e-4:.1f}e-4"
+    return f"| {name} | {shape} | {said.batch:,} | {rate} | {said.warmup:,} | {said.decay:,} | {said.tokens:,} |"
+
+
+def test_the_page_shows_the_files() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith(tuple(f"| {name} |" for name in PAPERS))]
+    assert rows == [table_row(name) for name in PAPERS]
