@@ -87,7 +87,7 @@ def wrong_size(checkpoint: Path, records: list[FileRecord]) -> str | None:
 def open_saved(checkpoint: Path) -> Saved:
     """The tensors of a checkpoint. Raises ConfigError when its own files do not agree on the model."""
     model = load_run(checkpoint / "run.yaml").model
-    found = model.model_copy(update={"attention": "auto"}).fingerprint()  # the kernel is no part of the model
+    found = model.fingerprint()
     if found != (written := read_state(checkpoint).model_fingerprint):
         rule = f"run.yaml has the model {found}, state.json says {written}"
         raise ConfigError.of("checkpoint", str(checkpoint), rule, "restore the run.yaml that it was written with")

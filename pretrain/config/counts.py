@@ -50,7 +50,7 @@ def parameter_count(model: Model) -> ParameterCount:
         embedding=vocabulary * width,
         positions=model.context * width if model.positions == "learned" else 0,
         blocks=model.layers * (block_matrices(model) + _block_vectors(model)),
-        final_norm=_norm(model),
+        final_norm=norm_size(model),
         head=0 if model.tied_embeddings else vocabulary * width,
         padding=tables * (model.padded_vocabulary - vocabulary) * width,
     )
@@ -90,14 +90,25 @@ def own_mlp_shapes(model: Model) -> list[tuple[int, ...]]:
 def _block_vectors(model: Model) -> int:
     """Biases and norms of one block."""
     attention = _qkv_rows(model) + model.d_model if model.bias else 0
-    return 2 * _norm(model) + attention + mlp_vectors(model)
+    return block_norms(model) + attention + mlp_vectors(model)
+
+
+def block_norms(model: Model) -> int:
+    """Norms of one block: of hidden states, and of queries and keys."""
+    return (1 if model.parallel_block else 2) * norm_size(model) + head_norms(model)
+
+
+def head_norms(model: Model) -> int:
+    """Of these, what normalises queries and keys: all heads share it."""
+    return 2 * model.head_width if model.qk_norm else 0
 
 
 def _qkv_rows(model: Model) -> int:
     return (model.heads + 2 * model.key_heads) * model.head_width
 
 
-def _norm(model: Model) -> int:
+def norm_size(model: Model) -> int:
+    """Parameters of a norm of hidden states."""
     return model.d_model * (2 if model.norm == "layernorm" and model.bias else 1)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pretrain.config.own import Own
-from pretrain.config.section import Section
+from pretrain.config.section import Section, fingerprint
 from pretrain.config.units import Count
 
 
@@ -18,6 +18,10 @@ class Bands(Section):
     """Every n-th layer is banded, counting from the second (2: dense, banded, dense, banded ...)."""
     width: Count = Field(256, ge=1)
     """Tokens that a position of a banded layer sees, itself included."""
+
+
+LATER: dict[str, Any] = {"rope_fraction": 1.0, "qk_norm": False, "parallel_block": False, "mlp": None}
+"""Fields that came after the first checkpoints, and the value at which a model is the one from before them."""
 
 
 class Model(Section):
@@ -43,10 +47,13 @@ class Model(Section):
     """Tokens in the vocabulary. Default: the tokenizer's."""
     vocab_multiple: int = Field(128, ge=1)
     """The embedding has vocab_size rounded up to this multiple; the added logits are masked."""
-    positions: Literal["learned", "rope", "none"] = "learned"
-    """learned: GPT-2 and 3. rope: rotary embedding (Su et al. 2021) as LLaMA lays it out."""
+    positions: Literal["learned", "rope", "alibi", "none"] = "learned"
+    """learned: GPT-2 and 3. rope: rotary embedding (Su et al. 2021) as LLaMA lays it out. alibi: scores fall with
+    distance, in each head by its own slope (Press et al. 2022)."""
     rope_theta: float = Field(10_000.0, gt=0)
     """Base of the rotary frequencies."""
+    rope_fraction: float = Field(1.0, gt=0, le=1)
+    """Share of each head's columns, from the first on, that rope turns (Wang & Komatsuzaki 2021; GPT-NeoX has 0.25)."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     """Normalisation before attention, before the MLP and before the head."""
     norm_epsilon: float = Field(1e-5, gt=0)
@@ -56,6 +63,11 @@ class Model(Section):
     mlp: Own | None = None
     """An MLP of your own in each block, by import path (docs/own-parts.md). One that derives from MLP or GatedMLP runs
     under every layout."""
+    qk_norm: bool = False
+    """Normalise queries and keys of each head, before rope, without biases: attention stays stable at large learning
+    rates (Dehghani et al. 2023; Qwen3)."""
+    parallel_block: bool = False
+    """Attention and MLP side by side, from one norm (Wang & Komatsuzaki 2021): half the exchange of a tensor axis."""
     bias: bool = True
     """Biases in the linear layers and in LayerNorm."""
     tied_embeddings: bool = True
@@ -80,16 +92,41 @@ class Model(Section):
         if self.kv_heads and self.heads % self.kv_heads:
             near = _nearest_divisor(self.heads, self.kv_heads)
             raise ValueError(f"kv_heads ({self.kv_heads}) must divide heads ({self.heads}); fix: kv_heads: {near}")
-        if self.positions == "rope" and self.head_width % 2:
-            raise ValueError(
-                f"rope needs an even d_head, this is {self.head_width}; fix: d_head: {self.head_width + 1}"
-            )
+        self._check_positions()
         return self
+
+    def _check_positions(self) -> None:
+        width, fraction = self.head_width, self.rope_fraction
+        if self.positions != "rope" and fraction < 1:
+            raise ValueError(
+                f"rope_fraction ({fraction:g}) needs positions: rope; fix: positions: rope, or leave it out"
+            )
+        if self.positions == "rope" and fraction == 1 and width % 2:
+            raise ValueError(f"rope needs an even d_head, this is {width}; fix: d_head: {width + 1}")
+        turned = fraction * width
+        if self.positions == "rope" and fraction < 1 and (abs(turned - self.rope_width) > 1e-6 or self.rope_width % 2):
+            near = max(2, 2 * round(turned / 2))
+            rule = f"rope_fraction x d_head must be an even number, this is {fraction:g} x {width} = {turned:g}"
+            raise ValueError(f"{rule}; fix: rope_fraction: {near / width:g}")
+        if self.positions == "alibi" and self.attention == "flash":
+            raise ValueError(
+                "flash attention takes no bias, and alibi is one; fix: attention: auto, or positions: rope"
+            )
+
+    def fingerprint(self) -> str:
+        """Of what the weights mean: the kernel is no part of it, nor are fields of LATER at their first value."""
+        plain = self.plain() | {"attention": "auto"}
+        return fingerprint({name: value for name, value in plain.items() if (name, value) not in LATER.items()})
 
     @property
     def head_width(self) -> int:
         """D, the width of one head."""
         return self.d_head or self.d_model // self.heads
+
+    @property
+    def rope_width(self) -> int:
+        """Columns of a head that rope turns."""
+        return round(self.head_width * self.rope_fraction)
 
     @property
     def key_heads(self) -> int:

@@ -1,7 +1,8 @@
 """Causal attention and the kernels that compute it.
 
 Every mask here is one idea: query i sees the keys first(i) .. i, where first(i) is 0 for dense attention, the start
-of the document for masked documents, i - width + 1 inside a band; where these meet, the largest.
+of the document for masked documents, i - width + 1 inside a band; where these meet, the largest. ALiBi adds to the
+score of a key a slope for each token that it lies behind; a document is a run of tokens, so that needs no mask.
 
 Shapes: B batch, T queries, S keys (T, or more with a cache), H heads, KV key/value heads, D d_head.
 """
@@ -21,7 +22,7 @@ from torch import Tensor
 from pretrain.config.errors import ConfigError
 
 Mask = Any
-"""What a kernel's `prepare` made: a boolean tensor, a BlockMask, Spans; None when `causal` says it all."""
+"""What a kernel's `prepare` made: a boolean tensor, one to be added, Blocks, Spans; None when `causal` says it all."""
 
 
 class Sight(NamedTuple):
@@ -39,11 +40,19 @@ class Sight(NamedTuple):
     """Keys seen in a band, the query's own included; None: dense."""
     dtype: torch.dtype = torch.float32
     """Of queries and keys."""
+    slopes: Tensor | None = None
+    """[H] fp32: ALiBi's, of the heads that are computed here; None: scores do not depend on distance."""
 
     @property
     def causal(self) -> bool:
-        """The plain triangle: no documents, no band, no cache."""
-        return self.start is None and self.width is None and self.own.shape[0] == self.keys
+        """The plain triangle: no documents, no band, no cache, no bias."""
+        plain = self.start is None and self.width is None and self.slopes is None
+        return plain and self.own.shape[0] == self.keys
+
+    @property
+    def whole(self) -> bool:
+        """One query that sees all keys, as in each step of generation: they end with its own."""
+        return self.own.shape[0] == 1 and self.start is None and self.width is None and self.slopes is None
 
     def first(self) -> Tensor:
         """[B or 1, T]: the first key that each query sees."""
@@ -61,7 +70,7 @@ class Kernel(NamedTuple):
 
 
 def choose(requested: str, device: torch.device, dtype: torch.dtype, masked: bool, dropout: float) -> str:
-    """Name of the kernel for this device and mask (`masked`: documents or bands, not only causal).
+    """Name of the kernel for this device and mask (`masked`: documents, bands or ALiBi, not only causal).
 
     Raises ConfigError when the requested kernel cannot do that here.
     """
@@ -100,13 +109,29 @@ def boolean_mask(sight: Sight) -> Tensor:
     return seen[:, None]
 
 
+def additive_mask(sight: Sight) -> Tensor:
+    """-inf where query i does not see key j, else 0 or ALiBi's bias: [B or 1, 1 or H, T, S].
+
+    Made once for all layers: of a boolean mask each layer would make and keep such a copy.
+    """
+    bias = torch.zeros((), device=sight.own.device)
+    if sight.slopes is not None:
+        key = torch.arange(sight.keys, device=sight.own.device)
+        bias = sight.slopes[:, None, None] * (key - sight.own[:, None])  # [H, T, S]
+    return torch.where(boolean_mask(sight), bias, float("-inf")).to(sight.dtype)
+
+
+def _boolean_unless_biased(sight: Sight) -> Tensor:
+    return boolean_mask(sight) if sight.slopes is None else additive_mask(sight)
+
+
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float) -> Tensor:
     """softmax(q k' / sqrt(D)) v, all scores in memory (Vaswani et al. 2017)."""
     groups = q.shape[1] // k.shape[1]
     k = k.repeat_interleave(groups, dim=1)  # [B, KV, S, D] -> [B, H, S, D]
     v = v.repeat_interleave(groups, dim=1)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # [B, H, T, S]
-    scores = scores.masked_fill(~mask, float("-inf"))
+    scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
     weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
     return F.dropout(weights, dropout) @ v
 
@@ -115,11 +140,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float)
 
 
 def _mask_unless_causal(sight: Sight) -> Tensor | None:
-    """0 where query i sees key j, else -inf: of a boolean mask each layer would make and keep this copy."""
-    if sight.causal or (sight.own.shape[0] == 1 and sight.start is None and sight.width is None):
-        return None  # the one query of a step of generation sees all keys: they end with its own
-    seen = boolean_mask(sight)
-    return torch.zeros(seen.shape, dtype=sight.dtype, device=seen.device).masked_fill(~seen, float("-inf"))
+    return None if sight.causal or sight.whole else additive_mask(sight)
 
 
 def sdpa_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float) -> Tensor:
@@ -171,7 +192,14 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float)
 # flex: compiled and block-sparse, blocks outside the mask cost nothing (Dong et al. 2024) ----------------------------
 
 
-def _block_mask(sight: Sight) -> Mask:
+class Blocks(NamedTuple):
+    """What FlexAttention takes."""
+
+    seen: Any  # a BlockMask
+    bias: Callable[..., Tensor] | None  # of a score and its place: the score with ALiBi's bias
+
+
+def _blocks(sight: Sight) -> Blocks:
     from torch.nn.attention.flex_attention import create_block_mask
 
     first = sight.first()
@@ -180,7 +208,15 @@ def _block_mask(sight: Sight) -> Mask:
     def seen(b: Tensor, _h: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key <= query) & (key >= first[0 if batch is None else b, query])
 
-    return create_block_mask(seen, batch, None, first.shape[1], sight.keys, device=str(first.device))
+    blocks = create_block_mask(seen, batch, None, first.shape[1], sight.keys, device=str(first.device))
+    return Blocks(blocks, None if sight.slopes is None else _biased(sight.slopes))
+
+
+def _biased(slopes: Tensor) -> Callable[..., Tensor]:
+    def biased(score: Tensor, _b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return score + slopes[h] * (key - query)
+
+    return biased
 
 
 @cache
@@ -192,13 +228,14 @@ def _compiled_flex() -> Callable[..., Any]:
 
 def flex_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float) -> Tensor:
     """PyTorch's FlexAttention; not compiled it would hold all scores."""
-    out: Tensor = _compiled_flex()(q, k, v, block_mask=mask, enable_gqa=q.shape[1] != k.shape[1])
+    grouped = q.shape[1] != k.shape[1]
+    out: Tensor = _compiled_flex()(q, k, v, score_mod=mask.bias, block_mask=mask.seen, enable_gqa=grouped)
     return out
 
 
 KERNELS = {
-    "plain": Kernel(boolean_mask, plain_attention),
+    "plain": Kernel(_boolean_unless_biased, plain_attention),
     "sdpa": Kernel(_mask_unless_causal, sdpa_attention),
     "flash": Kernel(_spans_unless_causal, flash_attention),
-    "flex": Kernel(_block_mask, flex_attention),
+    "flex": Kernel(_blocks, flex_attention),
 }

@@ -21,9 +21,13 @@ from pretrain.model.sequence import Sequence
 
 def make_norm(config: Model) -> nn.Module:
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over C."""
+    return _norm(config, config.d_model, config.bias)
+
+
+def _norm(config: Model, width: int, bias: bool) -> nn.Module:
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.d_model, eps=config.norm_epsilon)
-    return nn.LayerNorm(config.d_model, eps=config.norm_epsilon, bias=config.bias)
+        return nn.RMSNorm(width, eps=config.norm_epsilon)
+    return nn.LayerNorm(width, eps=config.norm_epsilon, bias=bias)
 
 
 class Table(nn.Embedding):
@@ -73,23 +77,31 @@ class Attention(nn.Module):
         # rows of the fused weight: queries of all heads, then keys, then values
         self.qkv = nn.Linear(config.d_model, (self.heads + 2 * self.kv_heads) * self.d_head, bias=config.bias)
         self.out = nn.Linear(self.heads * self.d_head, config.d_model, bias=config.bias)
+        # without biases (Dehghani et al. 2023, section 2): one on all keys would change no weight of the softmax
+        self.q_norm = _norm(config, self.d_head, bias=False) if config.qk_norm else None
+        self.k_norm = _norm(config, self.d_head, bias=False) if config.qk_norm else None
         self.core = AttentionCore(config.band_of(layer), config.dropout)
 
     def forward(self, hidden: Tensor, sequence: Sequence) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
-        q, k, v = self._project(hidden)
+        return self.out(self.mix(self.qkv(hidden), sequence))  # type: ignore[no-any-return]
+
+    def mix(self, qkv: Tensor, sequence: Sequence) -> Tensor:
+        """What lies between the matrices: [B, T, (H + 2 * KV) * D] -> [B, T, H * D]."""
+        heads = qkv.unflatten(-1, (-1, self.d_head))  # type: ignore[no-untyped-call]  # [B, T, H + 2 * KV, D]
+        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], dim=2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        elif sequence.rotary is not None:
+            v = v.clone()  # a view would keep q and k as they were before in memory until the backward pass
         if sequence.rotary is not None:
             q, k = rotate(q, sequence.rotary), rotate(k, sequence.rotary)
-            v = v.clone()  # a view would keep q and k as they were before in memory until the backward pass
+        # heads first only now: the kernel lays its result out as q lies, so that heads side by side cost no copy
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         if sequence.cache is not None:
             k, v = sequence.cache.append(self.layer, k, v)
         mixed = self.core(q, k, v, sequence)
-        return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # [B, H, T, D] -> [B, T, H * D]
-
-    def _project(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """[B, T, C] -> q [B, H, T, D], k [B, KV, T, D], v [B, KV, T, D]."""
-        qkv = self.qkv(hidden).unflatten(-1, (-1, self.d_head)).transpose(1, 2)  # [B, H + 2 * KV, T, D]
-        return qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)  # type: ignore[no-any-return]
+        return mixed.transpose(1, 2).flatten(2)  # type: ignore[no-any-return]  # [B, H, T, D] -> [B, T, H * D]
 
 
 class MLP(nn.Module):
@@ -102,7 +114,11 @@ class MLP(nn.Module):
         self.down = nn.Linear(config.mlp_width, config.d_model, bias=config.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(hidden), approximate=self.approximate))  # type: ignore[no-any-return]
+        return self.down(self.activate(self.up(hidden)))  # type: ignore[no-any-return]
+
+    def activate(self, up: Tensor) -> Tensor:
+        """What lies between the matrices: [B, T, F] -> [B, T, F]."""
+        return F.gelu(up, approximate=self.approximate)
 
 
 class GatedMLP(nn.Module):
@@ -115,10 +131,14 @@ class GatedMLP(nn.Module):
         self.down = nn.Linear(config.mlp_width, config.d_model, bias=config.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(hidden)) * self.up(hidden))  # type: ignore[no-any-return]
+        return self.down(self.activate(self.gate(hidden), self.up(hidden)))  # type: ignore[no-any-return]
+
+    def activate(self, gate: Tensor, up: Tensor) -> Tensor:
+        """What lies between the matrices: [B, T, F] twice -> [B, T, F]."""
+        return F.silu(gate) * up
 
 
-def make_mlp(config: Model) -> nn.Module:
+def make_mlp(config: Model) -> MLP | GatedMLP:
     """The MLP of a block: the configured activation's, or one's own."""
     if config.mlp is not None:
         return config.mlp.make("model.mlp", MLP_SEAM, config)  # type: ignore[no-any-return]
@@ -140,6 +160,24 @@ class Block(nn.Module):
         """[B, T, C] -> [B, T, C]."""
         hidden = hidden + self.dropout(self.attention(self.attention_norm(hidden), sequence))
         return hidden + self.dropout(self.mlp(self.mlp_norm(hidden)))  # type: ignore[no-any-return]
+
+
+class ParallelBlock(Block):
+    """Attention and MLP side by side, from one norm (GPT-J, Wang & Komatsuzaki 2021; Chowdhery et al. 2022)."""
+
+    def __init__(self, config: Model, layer: int) -> None:
+        super().__init__(config, layer)
+        del self.mlp_norm
+
+    def forward(self, hidden: Tensor, sequence: Sequence) -> Tensor:
+        """[B, T, C] -> [B, T, C]."""
+        normed = self.attention_norm(hidden)
+        return hidden + self.dropout(self.attention(normed, sequence) + self.mlp(normed))  # type: ignore[no-any-return]
+
+
+def make_block(config: Model, layer: int) -> Block:
+    """The block that the configuration says."""
+    return (ParallelBlock if config.parallel_block else Block)(config, layer)
 
 
 class Head(nn.Module):

@@ -1,6 +1,6 @@
-"""Where a token stands in its document, and the rotary embedding of that.
+"""Where a token stands in its document, and two ways to tell attention: rotary embedding and ALiBi.
 
-Shapes: B batch, T tokens, H heads, D d_head.
+Shapes: B batch, T tokens, H heads, D d_head, R columns of a head that are rotated (all, or the first few).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Rotary = tuple[Tensor, Tensor]
-"""Cosines and sines, each [B or 1, 1, T, D / 2] fp32."""
+"""Cosines and sines, each [B or 1, T, 1, R / 2] fp32."""
 
 
 def document_starts(document: Tensor) -> Tensor:
@@ -23,18 +23,30 @@ def document_starts(document: Tensor) -> Tensor:
     return torch.where(opens, index, 0).cummax(dim=1).values
 
 
-def rotary_of(positions: Tensor, d_head: int, theta: float) -> Rotary:
-    """Angles position x theta^(-2i / D), i < D / 2 (Su et al. 2021): [B or 1, T] -> Rotary.
+def rotary_of(positions: Tensor, width: int, theta: float) -> Rotary:
+    """Angles position x theta^(-2i / R), i < R / 2, for R = `width` (Su et al. 2021): [B or 1, T] -> Rotary.
 
     Computed in fp32 and never stored in the module: bf16 cannot tell position 2047 from 2048.
     """
-    even = torch.arange(0, d_head, 2, dtype=torch.float32, device=positions.device)
-    angles = positions[:, None, :, None].float() * (1.0 / theta ** (even / d_head))  # [B, 1, T, D / 2]
+    even = torch.arange(0, width, 2, dtype=torch.float32, device=positions.device)
+    angles = positions[:, :, None, None].float() * (1.0 / theta ** (even / width))  # [B, T, 1, R / 2]
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
-    """Turn pair (i, i + D / 2) of [B, H, T, D] by its angle: LLaMA's layout in Hugging Face checkpoints."""
+    """Turn pair (i, i + R / 2) of [B, T, H, D] by its angle: LLaMA's layout in Hugging Face checkpoints."""
     cos, sin = rotary
-    left, right = x.chunk(2, dim=-1)  # [B, H, T, D / 2] each; the products are fp32, as the cosines are
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1).to(x.dtype)
+    half = cos.shape[-1]
+    left, right, rest = x.tensor_split((half, 2 * half), dim=-1)  # the products are fp32, as the cosines are
+    return torch.cat((left * cos - right * sin, right * cos + left * sin, rest), dim=-1).to(x.dtype)
+
+
+def alibi_slopes(heads: int) -> list[float]:
+    """By head, how much a score falls for each token of distance (Press et al. 2022, section 3).
+
+    2^(-8/n), 2^(-16/n) ... 2^-8 for n = 2^k heads. Other numbers as in the authors' code: those of the power of two
+    below, then every second one of the power above, from the first on.
+    """
+    power = 1 << (heads.bit_length() - 1)
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    return slopes + [2 ** (-4 * (2 * head + 1) / power) for head in range(heads - power)]

@@ -15,7 +15,7 @@ from pretrain.config.errors import ConfigError
 from pretrain.config.model import Model
 from pretrain.model.attention import KERNELS, Kernel, Mask, Sight, choose
 from pretrain.model.cache import Cache
-from pretrain.model.positions import Rotary, document_starts, rotary_of
+from pretrain.model.positions import Rotary, alibi_slopes, document_starts, rotary_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Sequence:
     kernel: Kernel
     """How attention is computed on this device with these masks."""
     masks: dict[int | None, Mask]
-    """The kernel's mask for each band width of the model (None: dense)."""
+    """The kernel's mask, with ALiBi's bias in it, for each band width of the model (None: dense)."""
     cache: Cache | None = None
     """Keys and values of earlier tokens; generation only."""
 
@@ -42,12 +42,13 @@ def describe(
     document: Tensor | None = None,
     cache: Cache | None = None,
     dropout: float = 0.0,
+    heads: slice = slice(None),
 ) -> Sequence:
     """The Sequence of B x T tokens.
 
     `document` [B, T] int32 keeps attention and positions inside each document; None: one document per row. `dropout`
-    is that of attention weights, 0 outside training. Raises ConfigError when T exceeds the context or when the
-    configured kernel cannot compute these masks on this device.
+    is that of attention weights, 0 outside training; `heads` are those that are computed here. Raises ConfigError when
+    T exceeds the context or when the configured kernel cannot compute these masks on this device.
     """
     batch, tokens = shape
     if cache and document is not None:
@@ -58,12 +59,13 @@ def describe(
     start = None if document is None else document_starts(document)
     widths = {config.band_of(layer) for layer in range(config.layers)}
     keys = past + tokens
-    sights = {width: Sight(batch, own, keys, start, _useful(width, keys), dtype) for width in widths}
+    slopes = torch.tensor(alibi_slopes(config.heads)[heads], device=device) if config.positions == "alibi" else None
+    sights = {width: Sight(batch, own, keys, start, _useful(width, keys), dtype, slopes) for width in widths}
     kernel = _kernel(config, device, dtype, list(sights.values()), cache, dropout)
     positions = own[None] if start is None else own - start
     return Sequence(
         positions=positions,
-        rotary=rotary_of(positions, config.head_width, config.rope_theta) if config.positions == "rope" else None,
+        rotary=rotary_of(positions, config.rope_width, config.rope_theta) if config.positions == "rope" else None,
         kernel=kernel,
         masks={width: kernel.prepare(sight) for width, sight in sights.items()},
         cache=cache,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pretrain.config.model import Model
 from pretrain.model.cache import Cache
-from pretrain.model.layers import Block, Embedding, Head
+from pretrain.model.layers import Embedding, Head, make_block
 from pretrain.model.loss import Losses
 from pretrain.model.sequence import Sequence, describe
 
@@ -24,7 +24,7 @@ def layer_names(config: Model) -> list[str]:
 def build_layers(config: Model) -> list[nn.Module]:
     """[Embedding, Block x layers, Head], each (hidden, Sequence) -> hidden; `initialize` gives them their weights."""
     embedding = Embedding(config)
-    blocks = [Block(config, layer) for layer in range(config.layers)]
+    blocks = [make_block(config, layer) for layer in range(config.layers)]
     return [embedding, *blocks, Head(config, embedding if config.tied_embeddings else None)]
 
 
@@ -38,6 +38,8 @@ class Transformer(nn.Module):
         self.embedding = cast(Embedding, embedding)
         self.blocks = nn.ModuleList(blocks)
         self.head = cast(Head, head)
+        self.heads = slice(0, config.heads)
+        """Attention heads that are computed here: tensor parallelism leaves some of them."""
 
     def forward(self, inputs: Tensor, targets: Tensor, document: Tensor | None = None) -> Losses:
         """Losses of `targets` [B, T] int64 (-100: not a target) after `inputs` [B, T] int64.
@@ -65,7 +67,7 @@ class Transformer(nn.Module):
     def _sequence(self, inputs: Tensor, document: Tensor | None, cache: Cache | None = None) -> Sequence:
         dtype = self.embedding.tokens.weight.dtype  # ZeRO-3 empties a parameter but keeps its type
         dropout = self.config.dropout if self.training else 0.0
-        return describe(self.config, inputs.shape, inputs.device, dtype, document, cache, dropout)
+        return describe(self.config, inputs.shape, inputs.device, dtype, document, cache, dropout, self.heads)
 
     def _hidden(self, inputs: Tensor, sequence: Sequence) -> Tensor:
         """[B, T] -> [B, T, C]."""

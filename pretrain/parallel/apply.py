@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from pretrain.config.run import Run
 from pretrain.config.stages import stages_of
 from pretrain.model.init import Made, initial, materialize
-from pretrain.model.layers import MLP, Block
+from pretrain.model.layers import Block
 from pretrain.model.transformer import Transformer, layer_names
-from pretrain.parallel.cuts import cut_of
-from pretrain.parallel.heads import cut_attention, cut_mlp
+from pretrain.parallel.block import cut_block
+from pretrain.parallel.cuts import HEAD_NORMS, cut_of, heads_of
 from pretrain.parallel.mesh import Axis, Mesh, split_axis
 from pretrain.parallel.recompute import add_recompute
 from pretrain.parallel.region import Region
@@ -79,11 +79,11 @@ def cut_layers(model: Transformer, mesh: Mesh, split: bool) -> None:
     sharers = split_axis(mesh.layout, mesh.world.rank, width) if width > 1 else Axis()
     with torch.device("meta"):
         for block in cast("Iterable[Block]", model.blocks):
-            cut_attention(block.attention, region, sharers)
-            block.mlp = cut_mlp(cast(MLP, block.mlp), region)
+            cut_block(block, region, sharers)
         model.embedding = CutEmbedding(model.embedding, region)
         tied = model.embedding if model.config.tied_embeddings else None
         model.head = CutHead(model.head, region, tied)
+    model.heads = heads_of(model.config, mesh.tensor.rank, mesh.tensor.size)
 
 
 def draw(named: Iterable[tuple[str, nn.Parameter]], shapes: dict[str, tuple[int, ...]], run: Run, tensor: Axis) -> None:
@@ -99,13 +99,15 @@ def draw(named: Iterable[tuple[str, nn.Parameter]], shapes: dict[str, tuple[int,
 def mark(named: Iterable[tuple[str, nn.Parameter]], shapes: dict[str, tuple[int, ...]], run: Run, mesh: Mesh) -> None:
     """Tell DeepSpeed which parameters are parts (the norm counts the others once), and sum the others' gradients.
 
-    Where tokens are cut, a parameter that every tensor rank holds sees only that rank's tokens.
+    Where tokens are cut, a parameter that every tensor rank holds sees only that rank's tokens; norms of queries and
+    keys see only its heads, always.
     """
     tensor = mesh.tensor
     for name, parameter in named:
         is_part = cut_of(run.model, name, shapes[name], tensor.rank, tensor.size) is not None
         parameter.model_parallel = is_part  # type: ignore[attr-defined]
-        if tensor.size > 1 and not is_part and run.parallel.splits_sequence:
+        sees_some = run.parallel.splits_sequence or name.endswith(HEAD_NORMS)
+        if tensor.size > 1 and not is_part and sees_some:
             parameter.register_hook(lambda gradient: _summed(gradient, tensor))  # type: ignore[no-untyped-call]
 
 

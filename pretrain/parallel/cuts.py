@@ -49,6 +49,8 @@ ROWS = ("embedding.tokens.weight", "embedding.positions.weight", "head.weight")
 ROWS_IN_BLOCK = ("mlp.up.weight", "mlp.up.bias", "mlp.gate.weight", "mlp.gate.bias")
 COLUMNS_IN_BLOCK = ("attention.out.weight", "mlp.down.weight")
 QKV = ("attention.qkv.weight", "attention.qkv.bias")
+HEAD_NORMS = ("attention.q_norm.weight", "attention.k_norm.weight")
+"""Whole on every rank, which sees its own heads only: each has a part of their gradient, with cut tokens or without."""
 
 
 def cut_of(config: Model, name: str, shape: Sequence[int], rank: int, size: int) -> Cut | None:
@@ -68,6 +70,11 @@ def cut_of(config: Model, name: str, shape: Sequence[int], rank: int, size: int)
         starts = ((0, queries), (queries, keys), (queries + keys, keys))
         return Cut(0, tuple(_piece(start, length, rank, size) for start, length in starts))
     return None
+
+
+def heads_of(config: Model, rank: int, size: int) -> slice:
+    """The attention heads that tensor rank `rank` of `size` computes."""
+    return _piece(0, config.heads, rank, size)
 
 
 def _piece(start: int, length: int, rank: int, size: int) -> slice:

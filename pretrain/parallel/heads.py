@@ -1,6 +1,6 @@
 """Attention and MLP over the tensor axis: whole heads and inner columns on each rank.
 
-Shapes: B batch, T tokens, t tokens between regions, H heads, KV key/value heads, D d_head, F d_ff.
+Shapes: B batch, T tokens, t tokens between regions, H heads, KV key/value heads, D d_head, O outputs of a rank.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.model.layers import MLP, Attention, GatedMLP
@@ -47,9 +46,9 @@ class SharedKeysLinear(ColumnLinear):
         self.widths = [queries, (rows - queries) // 2, (rows - queries) // 2]
         self.sharers = sharers
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[B, t, C] -> [B, T, (H / tensor + 2) * D]."""
-        q, k, v = super().forward(hidden).split(self.widths, dim=-1)  # type: ignore[no-untyped-call]
+    def finish(self, out: Tensor) -> Tensor:
+        """[B, T, O] -> [B, T, (H / tensor + 2) * D]."""
+        q, k, v = out.split(self.widths, dim=-1)  # type: ignore[no-untyped-call]
         k, v = join(torch.stack((k, v)), self.sharers)  # [2, B, T, D]
         return torch.cat((q, k, v), dim=-1)
 
@@ -96,5 +95,4 @@ class GatherOnceMLP(GatedMLP):
     up: ColumnLinear
 
     def forward(self, hidden: Tensor) -> Tensor:
-        gate, up = columns(hidden, self.gate, self.up)
-        return self.down(F.silu(gate) * up)  # type: ignore[no-any-return]
+        return self.down(self.activate(*columns(hidden, self.gate, self.up)))  # type: ignore[no-any-return]

@@ -20,6 +20,7 @@ from pretrain.config.stages import stages_of
 from pretrain.model.layers import Head
 from pretrain.model.loss import Losses
 from pretrain.model.sequence import Sequence, describe
+from pretrain.parallel.cuts import heads_of
 from pretrain.parallel.mesh import Mesh
 
 NamedLayer = tuple[str, nn.Module]
@@ -67,7 +68,8 @@ class Stages(PipelineModule):  # type: ignore[misc]
             tokens *= self.mesh.layout.tensor
         dtype = next(self.parameters()).dtype
         dropout = self.run.model.dropout if self.training else 0.0
-        return describe(self.run.model, (batch, tokens), hidden.device, dtype, document, None, dropout)
+        heads = heads_of(self.run.model, self.mesh.at.tensor, self.mesh.layout.tensor)
+        return describe(self.run.model, (batch, tokens), hidden.device, dtype, document, None, dropout, heads)
 
     # what DeepSpeed calls -------------------------------------------------------------------------------------------
 

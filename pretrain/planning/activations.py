@@ -34,6 +34,8 @@ class Storing(NamedTuple):
     """A fused attention kernel's logarithm per head and token."""
     fused_rms: bool = True
     """Whether RMSNorm keeps its input only; on a CPU PyTorch computes it in steps and keeps two fp32 copies."""
+    bias: bool = False
+    """Whether ALiBi is a table of all scores; on a GPU FlexAttention computes it."""
 
 
 PAPER = Storing(2, 2, 1, 0, 0)
@@ -43,7 +45,7 @@ PAPER = Storing(2, 2, 1, 0, 0)
 def storing(run: Run, on_gpu: bool = True) -> Storing:
     """What PyTorch keeps. On a CPU a dropout mask is as wide as what it masks, statistics as the norm's input."""
     width = number_bytes(run)
-    return Storing(width, 4, 1, 4, 4) if on_gpu else Storing(width, 4, width, width, 4, fused_rms=False)
+    return Storing(width, 4, 1, 4, 4) if on_gpu else Storing(width, 4, width, width, 4, fused_rms=False, bias=True)
 
 
 def block_bytes(model: Model, parallel: Parallel, batch: int, tokens: int, layer: int, kept: Storing) -> float:
@@ -51,22 +53,24 @@ def block_bytes(model: Model, parallel: Parallel, batch: int, tokens: int, layer
     outside = batch * tokens / (parallel.tensor if parallel.splits_sequence else 1)
     if parallel.recompute == "full" and layer % parallel.recompute_every == 0:
         return outside * model.d_model * kept.number
-    masks = 2 * model.d_model * kept.mask if model.dropout else 0
-    apart = 2 * _norm(model, kept) + 2 * model.d_model * kept.number + masks
+    parts = 1 if model.parallel_block else 2  # a norm, its result, and a dropout mask for each
+    masks = model.d_model * kept.mask if model.dropout else 0
+    apart = parts * (_norm(model, model.d_model, kept) + model.d_model * kept.number + masks)
     inside = _attention(model, parallel, tokens, kept) + _mlp(model, parallel) * kept.number
     return outside * apart + batch * tokens * inside
 
 
-def _norm(model: Model, kept: Storing) -> int:
+def _norm(model: Model, width: int, kept: Storing) -> int:
     """Per token: the input and its statistics."""
     if model.norm == "layernorm":
-        return model.d_model * kept.number + 2 * kept.statistic
-    return model.d_model * kept.number + kept.statistic if kept.fused_rms else 2 * 4 * model.d_model + 4
+        return width * kept.number + 2 * kept.statistic
+    return width * kept.number + kept.statistic if kept.fused_rms else 2 * 4 * width + 4
 
 
 def _attention(model: Model, parallel: Parallel, tokens: int, kept: Storing) -> float:
-    """Per token: queries, keys, values, what the core keeps, and its result."""
+    """Per token: queries, keys, values, what the core keeps, and its result; what the norms of the first two keep."""
     heads, keys = model.heads / parallel.tensor, max(1, model.key_heads / parallel.tensor)
+    norms = (heads + keys) * _norm(model, model.head_width, kept) if model.qk_norm else 0
     written_out = model.attention == "plain"
     if parallel.recompute == "selective":
         core = 0.0
@@ -75,7 +79,7 @@ def _attention(model: Model, parallel: Parallel, tokens: int, kept: Storing) -> 
         keys = heads  # repeated for each query head before the product
     else:
         core = heads * kept.log_sum
-    return (heads + 2 * keys + heads) * model.head_width * kept.number + core
+    return (heads + 2 * keys + heads) * model.head_width * kept.number + core + norms
 
 
 def _score(model: Model, kept: Storing) -> int:
@@ -103,13 +107,13 @@ def head_bytes(model: Model, parallel: Parallel, batch: int, tokens: int, kept: 
     """The final norm, and the loss: it keeps no logits but the gradients of its input and, in fp32, of its weight."""
     outside = batch * tokens / (parallel.tensor if parallel.splits_sequence else 1)
     weight = model.padded_vocabulary / parallel.tensor * model.d_model * 4
-    return outside * _norm(model, kept) + batch * tokens * model.d_model * kept.number + weight
+    return outside * _norm(model, model.d_model, kept) + batch * tokens * model.d_model * kept.number + weight
 
 
 def stage_bytes(run: Run, stage: range, kept: Storing) -> float:
     """Of one micro-batch in the layers `stage` of [embedding, blocks, head], with what they share."""
     model, shape = run.model, (run.batch.micro_batch_size, run.sequence_length)
-    total = _shared(model, run.sequence_length)
+    total = _shared(model, run.parallel, run.sequence_length, kept)
     for layer in stage:
         if layer == 0:
             total += embedding_bytes(model, run.parallel, *shape, kept)
@@ -120,10 +124,14 @@ def stage_bytes(run: Run, stage: range, kept: Storing) -> float:
     return total
 
 
-def _shared(model: Model, tokens: int) -> float:
-    """Rotary cosines and sines; the mask of written-out attention."""
-    rotary = tokens * model.head_width * 4 if model.positions == "rope" else 0
-    return rotary + (tokens**2 if model.attention == "plain" else 0)
+def _shared(model: Model, parallel: Parallel, tokens: int, kept: Storing) -> float:
+    """Rotary cosines and sines; the mask of written-out attention, or ALiBi's for a fused one (a sum keeps nothing)."""
+    written_out = model.attention == "plain"
+    if model.positions == "alibi":
+        is_kept = kept.bias and not written_out
+        return model.heads / parallel.tensor * tokens**2 * kept.number if is_kept else 0
+    rotary = tokens * model.rope_width * 4 if model.positions == "rope" else 0
+    return rotary + (tokens**2 if written_out else 0)
 
 
 def activation_bytes(run: Run, pipe: int, kept: Storing, order: Sequence[Instruction] = ()) -> float:

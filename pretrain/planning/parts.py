@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pretrain.config.counts import block_matrices, mlp_vectors
+from pretrain.config.counts import block_matrices, block_norms, mlp_vectors, norm_size
 from pretrain.config.model import Model
 from pretrain.config.run import Run
 from pretrain.config.stages import stages_of
@@ -60,15 +60,11 @@ def stage_layers(run: Run, pipe: int) -> dict[int, range]:
     return {stage: stages[stage] for stage in mine}
 
 
-def _norm(model: Model) -> int:
-    return model.d_model * (2 if model.norm == "layernorm" and model.bias else 1)
-
-
 def _block(model: Model, tensor: int) -> Parts:
     qkv = (model.heads + 2 * model.key_heads) * model.head_width
     row = model.d_model if model.bias else 0  # of the attention's and of the MLP's last matrix
     columns = mlp_vectors(model) - row + (qkv if model.bias else 0)
-    return Parts(block_matrices(model) // tensor, columns // tensor, 2 * row + 2 * _norm(model), 0)
+    return Parts(block_matrices(model) // tensor, columns // tensor, 2 * row + block_norms(model), 0)
 
 
 def _embedding(model: Model, tensor: int) -> Parts:
@@ -78,8 +74,8 @@ def _embedding(model: Model, tensor: int) -> Parts:
 
 def _head(model: Model, tensor: int, has_own_table: bool) -> Parts:
     if not has_own_table:
-        return Parts(0, 0, _norm(model), 0)
-    return Parts(model.padded_vocabulary * model.d_model // tensor, 0, _norm(model), _padding(model, tensor))
+        return Parts(0, 0, norm_size(model), 0)
+    return Parts(model.padded_vocabulary * model.d_model // tensor, 0, norm_size(model), _padding(model, tensor))
 
 
 def _padding(model: Model, tensor: int) -> int:

@@ -5,9 +5,10 @@ One all-gather or reduce-scatter over n ranks sends (n - 1) / n of the whole ten
 
 tensor  with sequence parallelism (Korthikanti et al. 2022, section 4.2.2), B T C e each: of a block 6 all-gathers (2
         forward, 2 of gradients, 2 of inputs again) and 4 reduce-scatters; of embedding and head 1 of each. Without it 4
-        all-reduces of a block, 1 of embedding and of head. Heads that share a key/value head put it together. The
-        loss exchanges 2 floats per token and rank. Gradients of parameters that all ranks hold: one all-reduce a
-        micro-batch, with sequence parallelism only.
+        all-reduces of a block, 1 of embedding and of head. A parallel block enters and leaves once: half of that.
+        Heads that share a key/value head put it together. The loss exchanges 2 floats per token and rank. Gradients of
+        parameters that all ranks hold: one all-reduce a micro-batch, with sequence parallelism only; those of the norms
+        of queries and keys always.
 pipe    the hidden state forward and its gradient back, per micro-batch and border of stages; tied ends: one all-reduce.
 data    gradients and parameters as ZeRO says (sections 7.1, 7.2): 0 one all-reduce a step; 1 one reduce-scatter and one
         all-gather; 2 the reduce-scatter for each micro-batch; 3 for each micro-batch two all-gathers (forward and
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pretrain.config.counts import head_norms
 from pretrain.config.layout import Layout
 from pretrain.config.run import Run
 from pretrain.planning.parts import Parts, layers_of, parts_of
@@ -75,17 +77,19 @@ def _tensor(run: Run, layout: Layout, micro_batches: int, pipe: int) -> list[Lin
     if run.model.layers + 1 in layers:
         tokens = run.batch.micro_batch_size * run.sequence_length
         lines.append(Line("tensor", "losses", micro_batches * 2 * 4 * tokens * (size - 1)))
-    if run.parallel.splits_sequence:
-        repeated = parts_of(run, pipe).repeated * number_bytes(run)
-        lines.append(Line("tensor", "gradients of repeated parameters", micro_batches * 2 * _share(size) * repeated))
+    summed = parts_of(run, pipe).repeated if run.parallel.splits_sequence else len(blocks) * head_norms(run.model)
+    if summed:
+        sent = micro_batches * 2 * _share(size) * summed * number_bytes(run)
+        lines.append(Line("tensor", "gradients of repeated parameters", sent))
     return lines
 
 
 def _passes(run: Run, block: int) -> int:
-    """All-gathers and reduce-scatters of a block; an all-reduce is two. Recomputed: both inputs, the first output."""
+    """All-gathers and reduce-scatters of a block; an all-reduce is two. Recomputed: inputs, outputs but the last."""
+    regions, again = (1 if run.model.parallel_block else 2), _again(run, block)
     if run.parallel.splits_sequence:
-        return 10 + 3 * _again(run, block)
-    return 8 + 2 * _again(run, block)
+        return 5 * regions + again * (2 * regions - 1)
+    return 4 * regions + again * 2 * (regions - 1)
 
 
 def _again(run: Run, block: int) -> bool:

@@ -95,7 +95,7 @@ def first_state(session: Session, run_id: str) -> TrainState:
         plan_fingerprint=plan.fingerprint(),
         manifest_fingerprint=manifest.fingerprint(),
         tokenizer_fingerprint=manifest.tokenizer.fingerprint,
-        model_fingerprint=run.model.model_copy(update={"attention": "auto"}).fingerprint(),
+        model_fingerprint=run.model.fingerprint(),
         layout=saved_layout(session.mesh.layout, run),
         corpus={name: source.splits["train"].tokens for name, source in manifest.sources.items()},
     )

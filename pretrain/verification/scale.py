@@ -68,6 +68,7 @@ def small_model(model: Model, tensor: int) -> dict[str, Any]:
         "heads": heads,
         "kv_heads": key_heads if model.kv_heads else None,
         "d_head": d_head,
+        "rope_fraction": 1.0 if model.rope_fraction == 1 else 2 * (d_head // 4) / d_head,
         "d_ff": _inner(model, d_model, tensor),
         "context": context,
         "vocab_size": vocabulary,

@@ -12,7 +12,17 @@ from pretrain.model.transformer import Transformer
 
 GPT = {"positions": "learned", "norm": "layernorm", "activation": "gelu_tanh"}
 LLAMA = {"positions": "rope", "norm": "rmsnorm", "activation": "swiglu", "bias": False, "tied_embeddings": False}
-STYLES = {"gpt": GPT, "llama": LLAMA, "llama-gqa": {**LLAMA, "kv_heads": 2}, "none": {**GPT, "positions": "none"}}
+GPTJ = {**GPT, "positions": "rope", "rope_fraction": 0.5, "parallel_block": True, "tied_embeddings": False}
+STYLES = {
+    "gpt": GPT,
+    "llama": LLAMA,
+    "llama-gqa": {**LLAMA, "kv_heads": 2},
+    "none": {**GPT, "positions": "none"},
+    "alibi": {**GPT, "positions": "alibi", "kv_heads": 2},
+    "gptj": GPTJ,
+    "qwen3": {**LLAMA, "kv_heads": 2, "qk_norm": True},
+    "swiglu beside": {**LLAMA, "parallel_block": True, "qk_norm": True},
+}
 
 
 def small(**fields: Any) -> Model:

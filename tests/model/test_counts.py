@@ -14,7 +14,7 @@ import yaml
 from pretrain.config.counts import flops_per_token, mlp_matrices, mlp_vectors, parameter_count
 from pretrain.config.model import Model
 from pretrain.model.transformer import Transformer
-from tests.model.builders import GPT, LLAMA, small
+from tests.model.builders import GPT, GPTJ, LLAMA, small
 
 PRESETS = Path(__file__).parents[2] / "configs" / "models"
 
@@ -40,15 +40,18 @@ def preset(name: str, **fields: Any) -> Model:
         ("llama-13b", 13_015_864_320, 13.0e9),
         ("llama-33b", 32_528_943_616, 32.5e9),
         ("llama-65b", 65_285_660_672, 65.2e9),
+        ("hyperclova-204b", 204_870_641_664, 204e9),  # with the vocabulary of configs/data/korean.yaml
     ],
 )
 def test_published_sizes(name: str, parameters: int, nominal: float) -> None:
-    assert parameter_count(preset(name)).total == parameters
+    model = preset(name) if name != "hyperclova-204b" else preset(name, vocab_size=51_200)
+    assert parameter_count(model).total == parameters
     assert parameters == pytest.approx(nominal, rel=0.025)
 
 
 def test_every_preset_is_here() -> None:
     sizes = {"gpt3": "125m 350m 760m 1.3b 2.7b 6.7b 13b 175b", "gpt2": "1.5b", "llama": "7b 13b 33b 65b"}
+    sizes["hyperclova"] = "204b"
     expected = {f"{family}-{size}" for family, names in sizes.items() for size in names.split()} | {"tiny"}
     assert {path.stem for path in PRESETS.glob("*.yaml")} >= expected
     assert all(preset(path.stem, vocab_size=512) for path in PRESETS.glob("*.yaml"))
@@ -65,6 +68,10 @@ def test_every_preset_is_here() -> None:
         LLAMA,
         {**LLAMA, "kv_heads": 2, "d_head": 24, "d_ff": 50, "tied_embeddings": True},
         {**LLAMA, "bias": True, "kv_heads": 1},
+        {**GPT, "positions": "alibi"},
+        {**GPT, "qk_norm": True, "d_head": 10},
+        {**LLAMA, "kv_heads": 2, "qk_norm": True},
+        {**GPTJ, "qk_norm": True},
     ],
 )
 def test_counts_are_the_modules(fields: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -108,7 +109,13 @@ CASES: dict[str, dict[str, Any]] = {
 def test_equals_transformers(case: str, attention: str) -> None:
     config = small(**CASES[case], attention=attention)
     convert = from_gpt2 if config.positions == "learned" else from_llama
-    other = _randomised(gpt2(config) if config.positions == "learned" else llama(config))
+    assert_same_numbers(config, randomised(gpt2(config) if config.positions == "learned" else llama(config)), convert)
+
+
+def assert_same_numbers(
+    config: Model, other: nn.Module, convert: Callable[[dict[str, Tensor], int], dict[str, Tensor]]
+) -> None:
+    """Logits, loss and every gradient are those of a transformers model whose weights `convert` gives our names."""
     model = _load(config, convert(dict(other.named_parameters()), config.layers))
     inputs, targets = tokens(config, 2, 20)
 
@@ -132,7 +139,8 @@ def test_equals_transformers(case: str, attention: str) -> None:
         assert not found[rows:].any(), "padding rows have no gradient"
 
 
-def _randomised(other: nn.Module) -> nn.Module:
+def randomised(other: nn.Module) -> nn.Module:
+    """Every weight random, the same each time."""
     torch.manual_seed(3)
     with torch.no_grad():
         for name, parameter in other.named_parameters():

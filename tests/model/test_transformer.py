@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import pretrain.model
 from pretrain.config.errors import ConfigError
 from pretrain.model.init import materialize
-from pretrain.model.layers import Attention, Block, Embedding, Head
+from pretrain.model.layers import Attention, Block, Embedding, Head, ParallelBlock
 from pretrain.model.loss import Losses
 from pretrain.model.sequence import describe
 from pretrain.model.transformer import Transformer, build_layers, layer_names
@@ -60,6 +60,17 @@ def test_parameter_names() -> None:
         "head.weight",
         "head.norm.weight",
     ]
+    beside = [name for name, _ in Transformer(small(**STYLES["swiglu beside"], layers=1)).named_parameters()]
+    assert beside[1:-2] == [
+        "blocks.0.attention_norm.weight",
+        "blocks.0.attention.qkv.weight",
+        "blocks.0.attention.out.weight",
+        "blocks.0.attention.q_norm.weight",
+        "blocks.0.attention.k_norm.weight",
+        "blocks.0.mlp.gate.weight",
+        "blocks.0.mlp.up.weight",
+        "blocks.0.mlp.down.weight",
+    ]
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -72,7 +83,8 @@ def test_any_cut_into_stages_gives_the_same_losses(style: str) -> None:
     layers = build_layers(config)
     for name, layer in zip(layer_names(config), layers, strict=True):
         layer.load_state_dict(model.get_submodule(name).state_dict())
-    assert [type(layer) for layer in layers] == [Embedding, Block, Block, Block, Head]
+    block = ParallelBlock if config.parallel_block else Block
+    assert [type(layer) for layer in layers] == [Embedding, block, block, block, Head]
     for cut in range(1, len(layers)):
         hidden = inputs
         for stage in (layers[:cut], layers[cut:]):

@@ -20,6 +20,8 @@ from tests.parallel.ratios import ratios
 
 MODEL = {"layers": 4, "d_model": 128, "heads": 4, "context": 64, "vocab_size": 250}
 
+ALL = {"parallel_block": True, "qk_norm": True, "positions": "alibi"}
+
 LAYOUTS: dict[str, tuple[int, int, dict[str, Any], set[str]]] = {
     "tensor 2, pipe 2": (4, 4, {"tensor": 2, "pipe": 2}, set()),
     "tensor 2, recompute": (2, 2, {"tensor": 2, "recompute": "full", "recompute_every": 2}, set()),
@@ -27,7 +29,11 @@ LAYOUTS: dict[str, tuple[int, int, dict[str, Any], set[str]]] = {
     # DeepSpeed sums gradients of whole parameters where a rank owns a part of one
     "zero 2": (2, 2, {"zero": 2}, {"bytes of gradients"}),
     "zero 3": (2, 2, {"zero": 3}, set()),
-}
+    "beside, normed, alibi, tensor 2": (2, 2, {"tensor": 2}, set()),
+    "beside, normed, alibi, tensor 2 whole, recompute": (
+        2, 2, {"tensor": 2, "sequence_parallel": False, "recompute": "full"}, set()
+    ),
+}  # fmt: skip
 """name: (processes, micro-batches, parallel, figures that are known to miss)."""
 
 
@@ -38,7 +44,7 @@ def test_a_step_costs_what_the_formulas_say(name: str) -> None:
     run = {
         "name": "counted",
         "train": {"tokens": "1M"},
-        "model": MODEL,
+        "model": {**MODEL, **(ALL if "beside" in name else {})},
         "data": {"manifest": "none"},
         "batch": {"global_batch_size": 2 * micro_batches * data, "micro_batch_size": 2},
         "optimizer": {"learning_rate": 1e-3},

@@ -77,6 +77,24 @@ def test_parts_are_marked() -> None:
     } | {"head.norm.weight", "head.norm.bias"}  # fmt: skip
 
 
+@pytest.mark.parametrize("split", [True, False])
+def test_gradients_of_head_norms_are_summed_over_the_tensor_axis(split: bool) -> None:
+    """Also with whole tokens, where those of other norms are equal on all ranks."""
+    run = run_of(parallel={"tensor": 2, "sequence_parallel": split}, model={**TINY, "qk_norm": True})
+    named = dict(part_of(run, 1).named_parameters())
+    summed = {name for name, parameter in named.items() if parameter._backward_hooks}
+    norms = {name for name in named if name.endswith(("q_norm.weight", "k_norm.weight"))}
+    assert len(norms) == 4 and not any(named[name].model_parallel for name in norms)
+    assert norms < summed if split else norms == summed
+    assert all(named[name].shape == (4,) for name in norms)
+
+
+@pytest.mark.parametrize(("rank", "heads"), [(0, slice(0, 2)), (1, slice(2, 4))])
+def test_a_rank_knows_its_heads(rank: int, heads: slice) -> None:
+    """ALiBi has a slope for each."""
+    assert part_of(run_of(parallel={"tensor": 2}), rank).heads == heads
+
+
 def test_layers_of_a_stage() -> None:
     """The head (50 x 16 twice) weighs less than a block here, so it shares the last stage with one."""
     run = run_of(parallel={"pipe": 2})

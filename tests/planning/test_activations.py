@@ -1,5 +1,7 @@
 """Activations kept per layer: the paper's table in the paper's setting, and this project's own sum by hand."""
 
+from typing import Any
+
 import pytest
 
 from pretrain.config.model import Model
@@ -40,6 +42,60 @@ def test_swiglu_with_shared_keys_by_hand() -> None:
     model = Model.parse({"layers": 2, "d_model": 64, "heads": 4, "context": 128, **fields})
     expected = 128 * ((7 * 64 + 4 * 192) * 4 + 2 * 4 + 4 * 4)
     assert block_bytes(model, Parallel(), 1, 128, 0, Storing(4, 4, 1, 4, 4)) == expected
+
+
+def test_a_parallel_block_by_hand() -> None:
+    """bf16: 14 C numbers and one norm's statistics; its input and its result are kept once."""
+    model = Model.parse({"layers": 2, "d_model": 64, "heads": 4, "context": 128, "parallel_block": True})
+    expected = 2 * 128 * (14 * 64 * 2 + 2 * 4 + 4 * 4)
+    assert block_bytes(model, Parallel(), 2, 128, 0, Storing(2, 4, 1, 4, 4)) == expected
+
+
+def test_normed_queries_and_keys_by_hand() -> None:
+    """2 C numbers more, what they were before, and two statistics for each of 8 heads and token."""
+    model = Model.parse({"layers": 2, "d_model": 64, "heads": 4, "context": 128, "qk_norm": True})
+    expected = 128 * (18 * 64 * 2 + 2 * 2 * 4 + 8 * 2 * 4 + 4 * 4)
+    assert block_bytes(model, Parallel(), 1, 128, 0, Storing(2, 4, 1, 4, 4)) == expected
+
+
+STYLES: dict[str, dict[str, Any]] = {
+    "gpt": {},
+    "llama": {"positions": "rope", "norm": "rmsnorm", "activation": "swiglu", "bias": False, "kv_heads": 2},
+    "alibi": {"positions": "alibi"},
+    "alibi, written out": {"positions": "alibi", "attention": "plain"},
+    "qk norm": {"qk_norm": True},
+    "beside": {"parallel_block": True},
+    "gptj": {"parallel_block": True, "positions": "rope", "rope_fraction": 0.5, "qk_norm": True},
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_sum_is_what_autograd_keeps(style: str) -> None:
+    """In one process, in fp32, but for the loss itself."""
+    import torch
+
+    from pretrain.model.transformer import Transformer
+    from pretrain.parallel.accounting.saved import count_saved
+
+    fields = {"layers": 2, "d_model": 64, "heads": 4, "context": 64, "vocab_size": 100, **STYLES[style]}
+    run = make_run(model=fields, data={"sequence_length": 64}, precision={"compute": "fp32"})
+    tokens = torch.zeros(4, 65, dtype=torch.int64)
+    model = Transformer(run.model)
+    with count_saved() as saved:
+        kept = model(tokens[:, :-1], tokens[:, 1:])
+    assert kept.total.requires_grad
+    assert saved.now == pytest.approx(activation_bytes(run, 0, storing(run, on_gpu=False)), abs=64)
+
+
+def test_alibi_is_a_table_on_a_cpu_only() -> None:
+    """4 heads of 128 x 128 in fp32, of each tensor rank half."""
+    model = {"vocab_size": 256, "positions": "alibi"}
+    for tensor, table in ((1, 4 * 128**2 * 4), (2, 2 * 128**2 * 4)):
+        run = make_run(model=model, parallel={"tensor": tensor}, precision={"compute": "fp32"})
+        kept = storing(run, on_gpu=False)
+        without = activation_bytes(run, 0, kept._replace(bias=False))
+        assert activation_bytes(run, 0, kept) - without == table
+    assert not storing(run).bias
 
 
 def test_more_ranks_than_key_heads() -> None:

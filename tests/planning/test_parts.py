@@ -19,6 +19,14 @@ def test_a_tensor_rank_by_hand() -> None:
     assert parts_of(run, 0) == Parts(cut, 2 * 7 * 64 // 2, 2 * 6 * 64 + 2 * 64, 0)
 
 
+def test_norms_of_queries_and_keys_are_on_every_tensor_rank() -> None:
+    """Of each of 2 layers one norm of 2 x 64 and two of 16; biases 2 x 64 not cut."""
+    model = {"vocab_size": 256, "qk_norm": True, "parallel_block": True}
+    parts = parts_of(make_run(model=model, parallel={"tensor": 2}), 0)
+    assert parts.repeated == 2 * (2 * 64 + 2 * 16 + 2 * 64) + 2 * 64
+    assert parts_of(make_run(model=model), 0).total == parameter_count(make_run(model=model).model).stored
+
+
 def test_the_last_stage_has_a_copy_of_a_tied_table() -> None:
     run = make_run(model={"vocab_size": 256, "layers": 4}, parallel={"pipe": 2})
     count = parameter_count(run.model)

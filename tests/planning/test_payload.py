@@ -40,6 +40,27 @@ def test_recompute_gathers_again() -> None:
     assert found["tensor: hidden states"].useful == (2 * 13 + 4) * HIDDEN / 2
 
 
+def test_a_parallel_block_exchanges_half() -> None:
+    """2 blocks of 3 gathers and 2 reduce-scatters, or 2 all-reduces; recomputed, one gather each or nothing."""
+    model = {"parallel_block": True}
+    full = {"tensor": 2, "recompute": "full"}
+    for parallel, passes in (
+        ({"tensor": 2}, 2 * 5),
+        ({"tensor": 2, "sequence_parallel": False}, 2 * 4),
+        (full, 2 * 6),
+        ({**full, "sequence_parallel": False}, 2 * 4),
+    ):
+        found = lines(2, 1, model=model, parallel=parallel)
+        assert found["tensor: hidden states"].useful == (passes + 2 * 2) * HIDDEN / 2
+
+
+def test_gradients_of_head_norms_are_summed_with_whole_tokens_too() -> None:
+    """Of each of 2 blocks two norms of 16, once a micro-batch."""
+    parallel = {"tensor": 2, "sequence_parallel": False}
+    found = lines(2, 3, model={"qk_norm": True}, parallel=parallel)
+    assert found["tensor: gradients of repeated parameters"].useful == 3 * 2 * 2 * 16 * 4
+
+
 def test_shared_keys() -> None:
     """4 ranks, 2 key heads of 16: pairs join key and value, forward and back."""
     found = lines(4, 1, model={"kv_heads": 2}, parallel={"tensor": 4})

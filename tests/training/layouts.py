@@ -2,8 +2,8 @@
 
 Rows named `pair-` cover every pair of values of tensor {1, 2, 4}, pipe {1, 2, 4}, data {1, 2}, ZeRO {0, 1, 2, 3},
 sequence parallel, recompute mode, schedule, micro-batch, document mask and model style that a valid layout of up to 8
-processes can have. `data-` rows are data parallelism alone, `edge-` rows shapes that do not divide evenly, `bf16-` rows
-the other number format.
+processes can have. `data-` rows are data parallelism alone, `edge-` rows shapes that do not divide evenly, `family-`
+rows the other members of the family (ALiBi, QK-norm, parallel blocks), `bf16-` rows the other number format.
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ def _layout(tensor: int = 1, pipe: int = 1, zero: int = 1, **more: Any) -> dict[
 DUAL, WHOLE = {"schedule": "dualpipev"}, {"sequence_parallel": False}
 FULL, SELECTIVE = {"recompute": "full"}, {"recompute": "selective"}
 BANDS = {**GPT3, "bands": {"width": 5}}
+ALIBI = {**GPT3, "positions": "alibi"}
+BESIDE = {**GPT3, "parallel_block": True}
+QK_NORM = {**LLAMA, "qk_norm": True}
+GPTJ = {**LLAMA, "rope_fraction": 0.5, "parallel_block": True, "qk_norm": True}
+"""LLaMA's parts in GPT-J's block, normed: gated inner columns, shared keys and one gathered input meet."""
 
 ROWS = {
     # processes, micro-batch, layout
@@ -94,6 +99,20 @@ ROWS = {
     "edge-bands-p2": Row(2, 4, _layout(1, 2), BANDS),
     "edge-recompute-every-2-t2": Row(2, 4, _layout(2, **FULL, recompute_every=2)),
     "edge-no-positions-no-bias-t2": Row(2, 8, _layout(2), {**GPT3, "positions": "none", "bias": False, "layers": 2}),
+    "family-alibi-t2-p2": Row(4, 2, _layout(2, 2), {**ALIBI, "bands": {"width": 5}}, True),
+    "family-alibi-6-heads-whole-t3": Row(3, 4, _layout(3, **WHOLE), {
+        **ALIBI, "layers": 2, "d_model": 48, "heads": 6, "kv_heads": 3, "vocab_multiple": 96
+    }),
+    "family-qk-norm-t2": Row(2, 4, _layout(2), {**GPT3, "qk_norm": True}),
+    "family-qk-norm-whole-t2-d2-zero3": Row(4, 2, _layout(2, zero=3, **WHOLE), {**GPT3, "qk_norm": True}),
+    "family-qk-norm-2-key-heads-whole-t4": Row(4, 4, _layout(4, **WHOLE), {**QK_NORM, "layers": 2}),
+    "family-qk-norm-p2-t2-masked": Row(4, 2, _layout(2, 2, **SELECTIVE), QK_NORM, True, slow=True),
+    "family-beside-t2-p2": Row(4, 2, _layout(2, 2, **FULL), BESIDE),
+    "family-beside-whole-t2-zero3": Row(2, 4, _layout(2, zero=3, **WHOLE), {**BESIDE, "layers": 2}),
+    "family-gptj-2-key-heads-t4": Row(4, 4, _layout(4), {**GPTJ, "layers": 2}),
+    "family-gptj-t2-p2-d2-dual": Row(8, 1, _layout(2, 2, **DUAL), GPTJ, True, slow=True),
+    "family-bf16-gptj-t2": Row(2, 4, _layout(2), GPTJ, compute="bf16", slow=True),
+    "family-bf16-alibi-t2-zero3": Row(2, 4, _layout(2, zero=3), {**ALIBI, "qk_norm": True}, compute="bf16", slow=True),
     "bf16-zero1-p2": Row(2, 2, _layout(zero=1), compute="bf16"),
     "bf16-zero2-p2": Row(2, 2, _layout(zero=2), compute="bf16"),
     "bf16-zero3-p2": Row(2, 1, _layout(zero=3), compute="bf16"),

@@ -40,6 +40,14 @@ def test_llama() -> None:
     assert (model.vocab_size, model.padded_vocabulary) == (256, 256)
 
 
+def test_gptj() -> None:
+    """GPT-J turns 64 of 256 columns; of 10, 4: an even number."""
+    model = of(2, positions="rope", rope_fraction=0.25, qk_norm=True, parallel_block=True, d_head=256)
+    assert (model.d_head, model.rope_width, model.qk_norm, model.parallel_block) == (8, 4, True, True)
+    assert of(2, positions="rope", rope_fraction=0.4, d_head=80).rope_width == 4
+    assert of(3, heads=3, positions="rope", rope_fraction=2 / 7, d_head=7).rope_width == 2
+
+
 def test_a_large_learning_rate_is_lowered_and_an_unknown_vocabulary_is_padded() -> None:
     small = scaled("quickstart")
     assert small.optimizer.learning_rate == 1e-3
