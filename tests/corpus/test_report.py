@@ -19,7 +19,7 @@ from pretrain.corpus.report import render
 from pretrain.corpus.report.charts import bars
 from pretrain.corpus.report.flow import columns
 from pretrain.corpus.report.found import clusters
-from pretrain.corpus.report.html import share, size, table, tag
+from pretrain.page.html import share, size, table, tag
 from pretrain.shards.manifest import Manifest, load_manifest
 from tests.corpus.helpers import jsonl, recipe, write_jsonl
 
