@@ -1,0 +1,49 @@
+"""Loss of each source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pretrain.monitoring.report.axes import Curve, panel
+from pretrain.monitoring.report.part import Part, notes, plots
+from pretrain.monitoring.report.read import RunRecord
+from pretrain.monitoring.report.scale import Scale, scale_of
+from pretrain.monitoring.report.style import Picture, color, house_style
+
+ABOUT = "As above, by source: a training loss that falls while the validation loss rises is learning by heart."
+MOST = 12
+"""Sources shown; those with the most tokens."""
+
+
+def sources(runs: Sequence[RunRecord]) -> Part | None:
+    """A panel for each source that a run was fed or validated on."""
+    scale, names = scale_of(runs), list(dict.fromkeys(name for run in runs for name in run.sources))
+    if len(names) < 2:
+        return None
+    chosen = sorted(names, key=lambda name: -max(_tokens(run, name) for run in runs))[:MOST]
+    with house_style():
+        pictures = tuple(
+            Picture(f"loss-{name}", f"Loss of {name}, {scale.unit}", panel(name, curves))
+            for name in names
+            if name in chosen and (curves := _curves(runs, name, scale))
+        )
+    left = [f"Not shown: {len(names) - MOST} sources with fewer tokens."] if len(names) > MOST else []
+    return Part("Sources", f"{ABOUT} In {scale.unit}.", plots(pictures) + notes(left), pictures) if pictures else None
+
+
+def _curves(runs: Sequence[RunRecord], source: str, scale: Scale) -> list[Curve]:
+    curves = []
+    for index, run in enumerate(runs):
+        for x, y, style in (
+            (run.train["tokens"], scale.train(run, source), "raw and smooth"),
+            (run.validation["tokens"], scale.validation(run, source), "dots"),
+        ):
+            if (known := np.isfinite(y)).any():
+                curves.append(Curve(run.label, color(index), x[known], y[known], style))  # type: ignore[arg-type]
+    return curves
+
+
+def _tokens(run: RunRecord, source: str) -> float:
+    return run.train.last(f"tokens/{source}") or 0.0
