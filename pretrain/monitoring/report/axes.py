@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from pretrain.config.units import short
-from pretrain.monitoring.report.style import INK, QUIET
+from pretrain.monitoring.report.style import INK, PAPER, QUIET
 from pretrain.monitoring.report.table import Column
 from pretrain.monitoring.report.thin import smooth, thin, window
 
@@ -78,7 +78,7 @@ def draw(axes: Axes, curve: Curve, log: bool = False) -> None:
     """A curve; what moves much is drawn faintly, and its mean over it."""
     x, y, color = curve.x, curve.y, curve.color
     if curve.style == "dots":
-        axes.plot(x, y, color=color, lw=0.8, ls=(0, (2, 2)), marker="o", ms=3.2, mec="white", mew=0.4, zorder=4)
+        axes.plot(x, y, color=color, lw=0.8, ls=(0, (2, 2)), marker="o", ms=3.2, mec=PAPER, mew=0.4, zorder=4)
     elif curve.style == "dashed":
         axes.plot(*thin(x, y, log), color=color, lw=1.0, ls=(0, (4, 2)), zorder=3)
     elif curve.style == "plain":
@@ -88,12 +88,12 @@ def draw(axes: Axes, curve: Curve, log: bool = False) -> None:
         axes.plot(*thin(x, smooth(y, window(len(y))), log), color=color, lw=1.4, zorder=3)
 
 
-def marks(axes: Axes, wanted: Sequence[Mark]) -> None:
+def marks(figure: Figure, axes: Axes, wanted: Sequence[Mark]) -> None:
     """Names at the right of the axes, moved apart where they would lie over each other."""
     low, high = axes.get_ylim()
     down = axes.get_yscale() == "log"
     scale = np.log if down else (lambda value: value)
-    height = axes.get_position().height * axes.figure.get_figheight() * 72
+    height = axes.get_position().height * figure.get_figheight() * 72
     places = [(scale(mark.y) - scale(low)) / (scale(high) - scale(low)) for mark in wanted]
     for mark, place in zip(wanted, apart(places, 11 / height), strict=True):
         axes.text(1.012, place, shortened(mark.text), color=mark.color, transform=axes.transAxes, va="center")
@@ -171,7 +171,7 @@ def plain_y(axes: Axes) -> None:
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
 
 

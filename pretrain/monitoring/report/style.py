@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretrain.page.html import Html, tag
 from pretrain.shards.files import write_atomically
@@ -19,7 +19,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a
 """Of runs, or of sources; then from the start. Safe for colour-blind readers: Okabe & Ito (2008) without yellow, and
 two more.
 """
-INK, QUIET, LINE = "#1c2530", "#5d6b7a", "#d9dee4"
+INK, QUIET, LINE, PAPER = "#1c2530", "#5d6b7a", "#d9dee4", "#ffffff"
 """Text and lines; on the page they follow its own colours, which turn round in the dark."""
 FONTS = ("Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 """The first that is installed; matplotlib brings the last."""
@@ -40,7 +40,7 @@ class Picture(NamedTuple):
     def html(self) -> Html:
         """As it stands in a page."""
         svg = _svg(self.figure, "none")
-        for color, name in ((INK, "ink"), (QUIET, "quiet"), (LINE, "line")):
+        for color, name in ((INK, "ink"), (QUIET, "quiet"), (LINE, "line"), (PAPER, "paper")):
             svg = svg.replace(color, f"var(--{name})")
         class_ = "plot wide" if self.wide else "plot"
         return tag("div", Html(svg), class_=class_, role="img", aria_label=self.told)
@@ -68,7 +68,7 @@ def house_style() -> Iterator[None]:
     from matplotlib import font_manager
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": "sans-serif",
         "font.sans-serif": [font for font in FONTS if font in installed],
         "font.size": 9.0,
@@ -109,5 +109,5 @@ def _svg(figure: Figure, background: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[A-Za-z]\w*_\d+"', "", svg)
-    svg = re.sub(r"font: ([\d.]+px) '[^;\"]*", r"font: \1 system-ui, Helvetica, Arial, sans-serif", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: Helvetica, Arial, sans-serif", svg)
     return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), svg)

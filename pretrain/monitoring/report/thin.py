@@ -29,16 +29,17 @@ def thin(x: Column, y: Column, log: bool = False, buckets: int = BUCKETS) -> tup
 
 
 def smooth(y: Column, width: int) -> Column:
-    """The mean of up to `width` neighbours, as many on either side: fewer at the ends, so that nothing lags.
+    """The mean of up to `width` neighbours, as many on either side, so that nothing lags: few at the beginning, where
+    curves fall steeply, and at the end those that there are, so that the last points do not decide where it leads.
 
     What is no number counts as if it were not there.
     """
-    places, half = np.arange(len(y)), np.full(len(y), max(0, width // 2))
-    half = np.minimum(half, np.minimum(places, len(y) - 1 - places))
+    places = np.arange(len(y))
+    half = np.minimum(max(0, width // 2), places)
     known = np.isfinite(y)
     sums = np.concatenate([[0.0], np.cumsum(np.where(known, y, 0.0))])
     counts = np.concatenate([[0], np.cumsum(known)])
-    first, last = places - half, places + half + 1
+    first, last = places - half, np.minimum(places + half + 1, len(y))
     number = counts[last] - counts[first]
     return np.where(number > 0, (sums[last] - sums[first]) / np.maximum(number, 1), np.nan)
 

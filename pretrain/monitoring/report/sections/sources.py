@@ -11,6 +11,7 @@ from pretrain.monitoring.report.part import Part, notes, plots
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.monitoring.report.scale import Scale, scale_of
 from pretrain.monitoring.report.style import Picture, color, house_style
+from pretrain.page.html import join
 
 ABOUT = "As above, by source: a training loss that falls while the validation loss rises is learning by heart."
 MOST = 12
@@ -30,7 +31,9 @@ def sources(runs: Sequence[RunRecord]) -> Part | None:
             if name in chosen and (curves := _curves(runs, name, scale))
         )
     left = [f"Not shown: {len(names) - MOST} sources with fewer tokens."] if len(names) > MOST else []
-    return Part("Sources", f"{ABOUT} In {scale.unit}.", plots(pictures) + notes(left), pictures) if pictures else None
+    return (
+        Part("Sources", f"{ABOUT} In {scale.unit}.", join(plots(pictures), notes(left)), pictures) if pictures else None
+    )
 
 
 def _curves(runs: Sequence[RunRecord], source: str, scale: Scale) -> list[Curve]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pretrain.config.units import short
 from pretrain.monitoring.lines import clock
-from pretrain.monitoring.report.budget import budget
+from pretrain.monitoring.report.budget import LOST, budget
 from pretrain.monitoring.report.part import Part, notes
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.monitoring.report.sections.events import happened
@@ -41,11 +41,10 @@ def state(run: RunRecord) -> str:
 def figures(run: RunRecord) -> dict[str, str]:
     """What the boxes and the table show; a value that is not known is empty."""
     tokens, validation = run.train.last("tokens"), run.validation
-    wanted, mfu = run.setting("train", "tokens"), run.train["mfu"]
-    spent = budget(run)
+    mfu, spent = run.train["mfu"], budget(run)
     return {
         "state": state(run),
-        "tokens": f"{short(tokens)}{f' of {short(wanted)}' if wanted else ''}" if tokens else "",
+        "tokens": short(tokens) if tokens else "",
         "validation loss": _number(validation.last("loss")),
         "best": _number(_lowest(validation["loss"])),
         "bits per byte": _number(validation.last("bits_per_byte")),
@@ -62,11 +61,7 @@ def _sentences(run: RunRecord) -> Iterator[str]:
         yield f"{words}; metrics.jsonl has no training rows." if run.config else f"{words}; there are no metrics."
         return
     speed = _median(run.train["tokens_per_second"][-50:])
-    done = (
-        f"{short(tokens)} of {short(wanted)} tokens ({min(tokens / wanted, 1):.0%})"
-        if wanted
-        else f"{short(tokens)} tokens"
-    )
+    of = f" of {short(wanted)} ({min(tokens / wanted, 1):.0%})" if wanted else ""
     left = f", about {clock((wanted - tokens) / speed)} to go" if run.running and wanted and speed else ""
     yield f"{words}: {run.train.last('step'):,.0f} steps, {short(tokens)} tokens{of}{left}."
     yield from _losses(run)
@@ -94,12 +89,8 @@ def _time(run: RunRecord) -> Iterator[str]:
     spent = budget(run)
     if spent.whole is None:
         return
-    parts = sorted(
-        ((seconds, name) for name, seconds in spent.parts.items() if name not in ("steps", "the rest", "validation")),
-        reverse=True,
-    )
-    parts = [(seconds, name) for seconds, name in parts if seconds >= 0.001 * spent.whole]
-    most = f" ({', '.join(f'{name} {clock(seconds)}' for seconds, name in parts)})" if parts else ""
+    parts = sorted(((spent.parts[name], name) for name in LOST), reverse=True)
+    most = ", ".join(f"{name} {clock(seconds)}" for seconds, name in parts if seconds >= 0.5)
     yield f"Of {clock(spent.whole)} {share(spent.lost, spent.whole)} were lost{f' ({most})' if most else ''}."
 
 

@@ -11,7 +11,7 @@ from pretrain.monitoring.report.budget import PARTS, Budget, budget
 from pretrain.monitoring.report.part import Part, plots
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.monitoring.report.style import COLORS, Picture, house_style
-from pretrain.page.html import Html, share, table
+from pretrain.page.html import Html, join, share, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,10 +31,12 @@ def time(runs: Sequence[RunRecord]) -> Part | None:
         return None
     with house_style():
         picture = Picture("time", "Shares of the time by phase", _bars(known), wide=True)
-    return Part("Time", ABOUT, plots([picture]) + _numbers(known), (picture,))
+    return Part("Time", ABOUT, join(plots([picture]), _numbers(known)), (picture,))
 
 
 def _bars(known: dict[str, Budget]) -> Figure:
+    from matplotlib.patches import Patch
+
     figure, axes = frame("Share of the time, %", (7.2, 0.95 + 0.34 * len(known)), right=0.3, key=1)
     position = axes.get_position()
     axes.set_position((1.5 / 7.2, position.y0, 1 - 1.8 / 7.2, position.height))
@@ -42,16 +44,16 @@ def _bars(known: dict[str, Budget]) -> Figure:
         left, whole = 0.0, sum(found.parts.values())
         for name, seconds in found.parts.items():
             wide = 100 * seconds / whole
-            axes.barh(place, wide, left=left, height=0.62, color=SHADES[name], label=name if not place else None)
+            axes.barh(place, wide, left=left, height=0.62, color=SHADES[name])
             left += wide
     axes.set_yticks(range(len(known)), [shortened(label) for label in known])
     axes.set_ylim(len(known) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.grid(axis="y", visible=False)
     used = [name for name in PARTS if any(found.parts.get(name) for found in known.values())]
-    handles = [axes.barh(0, 0, color=SHADES[name]) for name in used]
+    corner = (0, 1 - 0.24 / figure.get_figheight())
     figure.legend(
-        handles, used, loc="upper left", bbox_to_anchor=(0, 1 - 0.24 / figure.get_figheight()), ncols=len(used),
+        [Patch(color=SHADES[name]) for name in used], used, loc="upper left", bbox_to_anchor=corner, ncols=len(used),
         handlelength=0.8, handleheight=0.8, columnspacing=1.1, handletextpad=0.4, borderaxespad=0.0,
     )  # fmt: skip
     return figure
