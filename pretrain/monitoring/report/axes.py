@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 WIDE, PANEL = (7.2, 3.7), (3.5, 2.3)
 """Inches: over both columns of a paper, and over one."""
-LONGEST = 22
-"""Characters of a name beside a curve."""
+LONGEST, ROOM = 22, 56
+"""Characters of a name beside a curve, and of the names in a line over a panel."""
 
 
 class Curve(NamedTuple):
@@ -118,7 +118,12 @@ def apart(places: Sequence[float], gap: float) -> list[float]:
 
 def key_lines(names: Sequence[str]) -> int:
     """Lines that the key of a panel takes; none where there is only one name."""
-    return -(-len(names) // 3) if len(names) > 1 else 0
+    return -(-len(names) // _columns(names)) if len(names) > 1 else 0
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Names that have room beside each other in a panel."""
+    return max(1, ROOM // (4 + max(len(shortened(name)) for name in names)))
 
 
 def key(figure: Figure, names: dict[str, str]) -> None:
@@ -131,7 +136,7 @@ def key(figure: Figure, names: dict[str, str]) -> None:
     height = figure.get_figheight()
     place = (0.0, 1 - 0.24 / height)
     figure.legend(
-        lines, map(shortened, names), loc="upper left", bbox_to_anchor=place, ncols=3, handlelength=1.0,
+        lines, map(shortened, names), loc="upper left", bbox_to_anchor=place, ncols=_columns(list(names)), handlelength=1.0,
         columnspacing=1.2, handletextpad=0.4, labelspacing=0.2, borderaxespad=0.0, borderpad=0.4,
     )  # fmt: skip
 
@@ -146,8 +151,10 @@ def level(axes: Axes, y: float, color: str = QUIET) -> None:
     axes.axhline(y, color=color, lw=0.9, ls=(0, (1, 2)), zorder=1)
 
 
-def panel(title: str, curves: Sequence[Curve], log: bool = False, level_at: float | None = None) -> Figure:
-    """Curves against tokens in a small figure; `log`: of y. `level_at` is a value to compare with."""
+def panel(
+    title: str, curves: Sequence[Curve], log: bool = False, level_at: float | None = None, zero: bool = False
+) -> Figure:
+    """Curves against tokens in a small figure; `log`: of y, `zero`: y begins there. `level_at` is to compare with."""
     names = dict.fromkeys(curve.name for curve in curves)
     colors = {name: next(curve.color for curve in curves if curve.name == name) for name in names}
     figure, axes = frame(title, key=key_lines(list(names)))
@@ -157,6 +164,8 @@ def panel(title: str, curves: Sequence[Curve], log: bool = False, level_at: floa
         draw(axes, curve)
     if level_at is not None:
         level(axes, level_at, INK)
+    if zero:
+        axes.set_ylim(bottom=0)
     tokens_axis(axes, curves)
     plain_y(axes)
     key(figure, colors)
@@ -164,19 +173,18 @@ def panel(title: str, curves: Sequence[Curve], log: bool = False, level_at: floa
 
 
 def plain_y(axes: Axes) -> None:
-    """Numbers on the y axis as people write them: 12k, 3.5, 0.001."""
+    """Numbers on the y axis as people write them; enough of them on a logarithmic axis of less than a decade too."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    if axes.get_yscale() == "log":
-        axes.yaxis.set_major_locator(LogLocator(numticks=6))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    low, high = axes.get_ylim()
+    wide = axes.get_yscale() == "log" and high > 12 * low
+    axes.yaxis.set_major_locator(LogLocator(numticks=6) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
 
 
 def plain_number(value: float) -> str:
-    """`12k`, `0.25`, `3e-4`."""
-    if value == 0:
+    """`12k`, `0.25`, `3e-04`; what is left of a rounding error is 0."""
+    if abs(value) < 1e-15:
         return "0"
-    return short(value) if abs(value) >= 1e-3 else f"{value:.2g}".replace("e-0", "e-")
+    return short(value) if abs(value) >= 1000 else f"{value:.4g}"

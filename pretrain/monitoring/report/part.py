@@ -25,8 +25,9 @@ Section = Callable[[Sequence[RunRecord]], Part | None]
 
 
 def plots(pictures: Sequence[Picture]) -> Html:
-    """Figures side by side, as many as there is room for; wide ones have a line of their own."""
-    return tag("div", *(picture.html() for picture in pictures), class_="plots")
+    """Figures side by side, as many as there is room for."""
+    class_ = "plots wide" if pictures and pictures[0].wide else "plots"
+    return tag("div", *(picture.html() for picture in pictures), class_=class_)
 
 
 def notes(texts: Sequence[str]) -> Html:

@@ -35,15 +35,14 @@ class Picture(NamedTuple):
     """What it shows, for those who do not see it."""
     figure: Figure
     wide: bool = False
-    """Over the whole page."""
+    """Over both columns of a paper."""
 
     def html(self) -> Html:
         """As it stands in a page."""
         svg = _svg(self.figure, "none")
         for color, name in ((INK, "ink"), (QUIET, "quiet"), (LINE, "line"), (PAPER, "paper")):
             svg = svg.replace(color, f"var(--{name})")
-        class_ = "plot wide" if self.wide else "plot"
-        return tag("div", Html(svg), class_=class_, role="img", aria_label=self.told)
+        return tag("div", Html(svg), class_="plot", role="img", aria_label=self.told)
 
     def save(self, directory: Path) -> list[Path]:
         """Write NAME.svg and NAME.png; returns their paths."""

@@ -25,8 +25,8 @@ ABOUT = (
 )
 BITS = (
     "The runs have different vocabularies, so losses are in bits per byte of text: a token of a large vocabulary "
-    "stands for more text, and its nats say nothing beside those of a smaller one. Training losses are turned into bits "
-    "with the bytes per token of the validation texts."
+    "stands for more text, and its nats say nothing beside those of a smaller one. Training losses are turned into "
+    "bits with the bytes per token of the validation texts."
 )
 NGRAMS = "train.ngram_baselines: true in the YAML, before the first step, adds the lines to beat."
 UNCOMMON = "No source was validated by all of these runs: their totals are of different texts and do not compare."
@@ -61,7 +61,7 @@ def _notes(runs: Sequence[RunRecord], scale: Scale) -> list[str]:
 
 
 def _figure(runs: Sequence[RunRecord], scale: Scale, log: bool) -> Figure:
-    figure, axes = frame(f"Loss, {scale.unit}", WIDE, right=1.45)
+    figure, axes = frame(f"Loss, {scale.unit}{', logarithmic axes' if log else ''}", WIDE, right=1.45)
     curves, beside = [], list[Mark]()
     if log:
         axes.set_yscale("log")

@@ -79,7 +79,7 @@ def _figure(run: RunRecord) -> Figure:
             y = np.array([100 * shares.get(name, 0.0) for _, shares in stages for _ in range(2)])
             inside = x <= tokens[-1]
             curves.append(Curve(name, color(index), x[inside], y[inside], "dashed"))
-    return panel(f"Share of tokens, %: {run.label}", curves)
+    return panel(f"Share of tokens, %: {run.label}", curves, zero=True)
 
 
 def _served(run: RunRecord, source: str) -> Column:

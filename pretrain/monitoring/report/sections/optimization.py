@@ -18,7 +18,7 @@ def optimization(runs: Sequence[RunRecord]) -> Part | None:
     clip = clips.pop() if len(clips) == 1 else None
     with house_style():
         pictures = [
-            Picture(name.replace("_", "-"), title, panel(title, curves, log, at if at else None))
+            Picture(name.replace("_", "-"), title, panel(title, curves, log, at or None, zero=not log))
             for name, title, log, at in (
                 ("learning_rate", "Learning rate", False, None),
                 ("grad_norm", "Gradient norm", True, clip),

@@ -32,7 +32,7 @@ def speed(runs: Sequence[RunRecord]) -> Part | None:
     found = [(column, title, curves_of(runs, column, factor=factor)) for column, title, factor in PANELS]
     with house_style():
         pictures = [
-            Picture(column.replace("_", "-"), title, panel(title, curves))
+            Picture(column.replace("_", "-"), title, panel(title, curves, zero=True))
             for column, title, curves in found
             if any(np.nansum(curve.y) for curve in curves)
         ]

@@ -63,11 +63,16 @@ def _sentences(run: RunRecord) -> Iterator[str]:
     speed = _median(run.train["tokens_per_second"][-50:])
     of = f" of {short(wanted)} ({min(tokens / wanted, 1):.0%})" if wanted else ""
     left = f", about {clock((wanted - tokens) / speed)} to go" if run.running and wanted and speed else ""
-    yield f"{words}: {run.train.last('step'):,.0f} steps, {short(tokens)} tokens{of}{left}."
+    steps = "" if run.running else f" after {run.train.last('step'):,.0f} steps"
+    yield f"{words}{steps}, {short(tokens)} tokens{of}{left}."
     yield from _losses(run)
     yield from _time(run)
     counts = {name: len(at) for name, at in happened(run).items() if at and name != "checkpoint"}
-    yield f"{'; '.join(f'{name}: {count:,}' for name, count in counts.items())}." if counts else "No restart, no spike."
+    yield (
+        f"Events: {', '.join(f'{name} {count:,}' for name, count in counts.items())}."
+        if counts
+        else "No restart or spike."
+    )
 
 
 def _losses(run: RunRecord) -> Iterator[str]:
@@ -91,7 +96,7 @@ def _time(run: RunRecord) -> Iterator[str]:
         return
     parts = sorted(((spent.parts[name], name) for name in LOST), reverse=True)
     most = ", ".join(f"{name} {clock(seconds)}" for seconds, name in parts if seconds >= 0.5)
-    yield f"Of {clock(spent.whole)} {share(spent.lost, spent.whole)} were lost{f' ({most})' if most else ''}."
+    yield f"Of {clock(spent.whole)} in all, {share(spent.lost, spent.whole)} was lost{f' ({most})' if most else ''}."
 
 
 def _boxes(run: RunRecord) -> Html:

@@ -64,11 +64,7 @@ def _numbers(known: dict[str, Budget]) -> Html:
     rows = []
     for label, found in known.items():
         whole = sum(found.parts.values())
-        cells = [
-            f"{clock(seconds)} ({share(seconds, whole)})"
-            for seconds in map(found.parts.get, PARTS)
-            if seconds is not None
-        ]
-        cells += [""] * (len(PARTS) - len(cells))
+        told = {name: f"{clock(seconds)} ({share(seconds, whole)})" for name, seconds in found.parts.items() if seconds}
+        cells = (told.get(name, "") for name in PARTS)
         rows.append([label, *cells, clock(whole)])
     return table(headings, rows)
