@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE, PANEL = (7.2, 3.7), (3.5, 2.3)
-"""Inches: over both columns of a paper, and over one."""
+WIDE, PANEL = (5.6, 3.3), (3.5, 2.3)
+"""Inches: a figure for itself, and one among others."""
 LONGEST, ROOM = 22, 56
 """Characters of a name beside a curve, and of the names in a line over a panel."""
 
@@ -136,8 +136,8 @@ def key(figure: Figure, names: dict[str, str]) -> None:
     height = figure.get_figheight()
     place = (0.0, 1 - 0.24 / height)
     figure.legend(
-        lines, map(shortened, names), loc="upper left", bbox_to_anchor=place, ncols=_columns(list(names)), handlelength=1.0,
-        columnspacing=1.2, handletextpad=0.4, labelspacing=0.2, borderaxespad=0.0, borderpad=0.4,
+        lines, map(shortened, names), loc="upper left", bbox_to_anchor=place, ncols=_columns(list(names)),
+        handlelength=1.0, columnspacing=1.2, handletextpad=0.4, labelspacing=0.2, borderaxespad=0.0, borderpad=0.4,
     )  # fmt: skip
 
 
@@ -177,8 +177,9 @@ def plain_y(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     low, high = axes.get_ylim()
-    wide = axes.get_yscale() == "log" and high > 12 * low
-    axes.yaxis.set_major_locator(LogLocator(numticks=6) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    decades = np.log10(high / low) if axes.get_yscale() == "log" else 0.0
+    logarithmic = LogLocator(numticks=6) if decades > 2.5 else LogLocator(subs=(1, 2, 5), numticks=12)
+    axes.yaxis.set_major_locator(logarithmic if decades > 1 else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
 

@@ -35,7 +35,7 @@ class Picture(NamedTuple):
     """What it shows, for those who do not see it."""
     figure: Figure
     wide: bool = False
-    """Over both columns of a paper."""
+    """One for itself, not one among others."""
 
     def html(self) -> Html:
         """As it stands in a page."""
@@ -109,4 +109,8 @@ def _svg(figure: Figure, background: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[A-Za-z]\w*_\d+"', "", svg)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: Helvetica, Arial, sans-serif", svg)
-    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), svg)
+    return re.sub("<[^>]+>", lambda element: re.sub(r"-?\d+\.\d{3,}", _rounded, element[0]), svg)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pretrain.monitoring.lines import clock
-from pretrain.monitoring.report.axes import frame, shortened
+from pretrain.monitoring.report.axes import WIDE, frame, shortened
 from pretrain.monitoring.report.budget import PARTS, Budget, budget
 from pretrain.monitoring.report.part import Part, plots
 from pretrain.monitoring.report.read import RunRecord
@@ -37,9 +37,10 @@ def time(runs: Sequence[RunRecord]) -> Part | None:
 def _bars(known: dict[str, Budget]) -> Figure:
     from matplotlib.patches import Patch
 
-    figure, axes = frame("Share of the time, %", (7.2, 0.95 + 0.34 * len(known)), right=0.3, key=1)
+    used = [name for name in PARTS if any(found.parts.get(name) for found in known.values())]
+    figure, axes = frame("Share of the time, %", (WIDE[0], 0.8 + 0.34 * len(known)), right=0.3, key=1 + (len(used) > 4))
     position = axes.get_position()
-    axes.set_position((1.5 / 7.2, position.y0, 1 - 1.8 / 7.2, position.height))
+    axes.set_position((1.5 / WIDE[0], position.y0, 1 - 1.8 / WIDE[0], position.height))
     for place, found in enumerate(known.values()):
         left, whole = 0.0, sum(found.parts.values())
         for name, seconds in found.parts.items():
@@ -50,10 +51,9 @@ def _bars(known: dict[str, Budget]) -> Figure:
     axes.set_ylim(len(known) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.grid(axis="y", visible=False)
-    used = [name for name in PARTS if any(found.parts.get(name) for found in known.values())]
     corner = (0, 1 - 0.24 / figure.get_figheight())
     figure.legend(
-        [Patch(color=SHADES[name]) for name in used], used, loc="upper left", bbox_to_anchor=corner, ncols=len(used),
+        [Patch(color=SHADES[name]) for name in used], used, loc="upper left", bbox_to_anchor=corner, ncols=4,
         handlelength=0.8, handleheight=0.8, columnspacing=1.1, handletextpad=0.4, borderaxespad=0.0,
     )  # fmt: skip
     return figure
