@@ -65,7 +65,8 @@ def tokens_axis(axes: Axes, curves: Sequence[Curve], log: bool = False) -> None:
     if log:
         starts = [float(np.nanmin(curve.x[curve.x > 0])) for curve in curves if (curve.x > 0).any()]
         axes.set_xscale("log")
-        axes.set_xlim(min(starts, default=1), max(ends, default=10))
+        first = min(starts, default=1.0)
+        axes.set_xlim(first, max([*ends, 1.5 * first]))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(0, max(ends, default=1) or 1)

@@ -20,7 +20,9 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a
 two more.
 """
 INK, QUIET, LINE, PAPER = "#1c2530", "#5d6b7a", "#d9dee4", "#ffffff"
-"""Text and lines; on the page they follow its own colours, which turn round in the dark."""
+"""Text, lines and background."""
+TURNING = {INK: "ink", QUIET: "quiet", LINE: "line", PAPER: "paper", COLORS[0]: "blue"}
+"""Colours that the page replaces by its own, which are others in the dark."""
 FONTS = ("Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 """The first that is installed; matplotlib brings the last."""
 DPI = 300
@@ -40,7 +42,7 @@ class Picture(NamedTuple):
     def html(self) -> Html:
         """As it stands in a page."""
         svg = _svg(self.figure, "none")
-        for color, name in ((INK, "ink"), (QUIET, "quiet"), (LINE, "line"), (PAPER, "paper")):
+        for color, name in TURNING.items():
             svg = svg.replace(color, f"var(--{name})")
         return tag("div", Html(svg), class_="plot", role="img", aria_label=self.told)
 

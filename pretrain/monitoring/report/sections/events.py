@@ -76,7 +76,7 @@ def _timeline(run: RunRecord, found: dict[str, list[float]]) -> Figure:
     box = axes.get_position()
     axes.set_position((1.4 / WIDE[0], box.y0, 1 - 1.6 / WIDE[0], box.height))
     for place, (name, at) in enumerate(found.items()):
-        axes.plot(at, [place] * len(at), ls="", marker="|", ms=9, mew=1.8, color=LANES[name])
+        axes.plot(at, [place] * len(at), ls="", marker="|", ms=9, mew=1.8, color=LANES[name], clip_on=False)
     axes.set_yticks(range(len(found)), [f"{len(at):,} × {name}" for name, at in found.items()])
     axes.set_ylim(len(found) - 0.5, -0.5)
     tokens_axis(axes, [Curve("", "", run.train["tokens"], run.train["tokens"])])

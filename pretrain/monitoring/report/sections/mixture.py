@@ -103,7 +103,7 @@ def _numbers(run: RunRecord) -> Html:
         row = [name, short(tokens), share(tokens, total)]
         if stages:
             wanted = planned_tokens(stages, name, total)
-            row += [share(wanted, total), f"{100 * (tokens - wanted) / total:+.2f}"]
+            row += [share(wanted, total), f"{round(100 * (tokens - wanted) / total, 2) + 0.0:+.2f}"]
         rows.append(row)
     more = ["planned", "difference, points"] if stages else []
     told = table([f"{run.label}: source", "tokens", "served", *more], rows)

@@ -26,7 +26,7 @@ def sources(runs: Sequence[RunRecord]) -> Part | None:
     chosen = sorted(names, key=lambda name: -max(_tokens(run, name) for run in runs))[:MOST]
     with house_style():
         pictures = tuple(
-            Picture(f"loss-{name}", f"Loss of {name}, {scale.unit}", panel(name, curves))
+            Picture(f"loss-{name}", f"Loss of {name}, {scale.unit}", panel(f"{name}, {scale.unit}", curves))
             for name in names
             if name in chosen and (curves := _curves(runs, name, scale))
         )
