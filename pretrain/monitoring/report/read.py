@@ -97,7 +97,7 @@ def read_run(directory: Path) -> RunRecord:
     run.label = str(run.config.get("name", run.label))
     run.attempts = read_attempts(directory)
     _read_metrics(run)
-    run.samples = list(_rows(run, SAMPLES, ("step", "prompt", "text")))
+    run.samples = list(_rows(run, SAMPLES, {"step", "prompt", "text"}))
     try:
         run.skipped = read_skipped(directory)
     except ConfigError as error:
@@ -106,7 +106,7 @@ def read_run(directory: Path) -> RunRecord:
 
 
 def _read_metrics(run: RunRecord) -> None:
-    for row in _rows(run, "metrics.jsonl", ("kind", "step", "tokens")):
+    for row in _rows(run, "metrics.jsonl", {"kind", "step", "tokens"}):
         if row["kind"] == "event":
             run.events.append(row)
         elif row["kind"] == "baseline":
@@ -115,14 +115,14 @@ def _read_metrics(run: RunRecord) -> None:
             run.tables[row["kind"]].add(row)
 
 
-def _rows(run: RunRecord, name: str, needed: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _rows(run: RunRecord, name: str, needed: set[str]) -> Iterator[dict[str, Any]]:
     """The rows that have what is needed; others are told, the first ones each."""
     broken: list[str] = []
     for row in read_rows(run.directory / name, lambda line, why: broken.append(f"line {line} ({why})")):
-        if isinstance(row, dict) and all(key in row for key in needed):
+        if isinstance(row, dict) and needed <= row.keys():
             yield row
         else:
-            broken.append(f"a row without {', '.join(needed)}: {str(row)[:60]}")
+            broken.append(f"a row without {', '.join(sorted(needed))}: {str(row)[:60]}")
     if broken:
         more = f" and {len(broken) - SHOWN_PROBLEMS} more" if len(broken) > SHOWN_PROBLEMS else ""
         run.problems.append(f"{name}: {len(broken):,} left out, {'; '.join(broken[:SHOWN_PROBLEMS])}{more}")

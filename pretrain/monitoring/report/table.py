@@ -54,7 +54,8 @@ class Table:
         if not self._rows:
             return
         chunk = {}
-        for name in dict.fromkeys(name for row in self._rows for name in row):
+        layouts = dict.fromkeys(map(tuple, self._rows))  # few: nearly all rows have the same names
+        for name in dict.fromkeys(name for names in layouts for name in names):
             try:
                 chunk[name] = np.array([row.get(name) for row in self._rows], dtype=np.float64)
             except (TypeError, ValueError):
