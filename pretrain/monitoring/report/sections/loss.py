@@ -61,7 +61,7 @@ def _notes(runs: Sequence[RunRecord], scale: Scale) -> list[str]:
 
 
 def _figure(runs: Sequence[RunRecord], scale: Scale, log: bool) -> Figure:
-    figure, axes = frame(f"Loss, {scale.unit}{', logarithmic axes' if log else ''}", WIDE, right=1.45)
+    figure, axes = frame(f"Loss, {scale.unit}{', logarithmic axes' if log else ''}", WIDE, right=1.25)
     curves, beside = [], list[Mark]()
     if log:
         axes.set_yscale("log")
