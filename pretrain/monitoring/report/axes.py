@@ -22,6 +22,10 @@ LONGEST, ROOM = 22, 56
 """Characters of a name beside a curve, and of the names in a line over a panel."""
 
 
+Style = Literal["raw and smooth", "plain", "dashed", "dots"]
+"""How a curve is drawn."""
+
+
 class Curve(NamedTuple):
     """Something against tokens."""
 
@@ -29,7 +33,7 @@ class Curve(NamedTuple):
     color: str
     x: Column
     y: Column
-    style: Literal["raw and smooth", "plain", "dashed", "dots"] = "raw and smooth"
+    style: Style = "raw and smooth"
 
 
 class Mark(NamedTuple):

@@ -121,16 +121,16 @@ def test_what_could_not_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:
-    path = make_run(tmp_path / "run")
-    (first, *pictures), (second, *again) = (
-        write([path], tmp_path / f"{name}.html", tmp_path / name) for name in ("a", "b")
-    )
-    assert first.read_bytes() == second.read_bytes()
-    assert [picture.name for picture in pictures][:4] == ["loss.svg", "loss.png", "loss-log.svg", "loss-log.png"]
-    assert [picture.read_bytes() for picture in pictures] == [picture.read_bytes() for picture in again]
-    svg = (tmp_path / "a" / "loss.svg").read_text()
-    assert svg.startswith("<svg") and "var(--" not in svg and "bigrams 4.250" in svg
-    assert (tmp_path / "a" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    runs = read_runs([make_run(tmp_path / "run")])
+    first, second = make_parts(runs), make_parts(runs)
+    assert render(runs, first) == render(runs, second)
+    svg, png = first[1].pictures[0].save(tmp_path / "a")
+    again = second[1].pictures[0].save(tmp_path / "b")
+    assert [svg.name, png.name] == ["loss.svg", "loss.png"]
+    assert [path.read_bytes() for path in (svg, png)] == [path.read_bytes() for path in again]
+    text = svg.read_text()
+    assert text.startswith("<svg") and "var(--" not in text and "bigrams 4.250" in text
+    assert png.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_long_run_makes_a_small_page(tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ def test_a_long_run_makes_a_small_page(tmp_path: Path) -> None:
 
 def test_command(tmp_path: Path) -> None:
     path, invoke = make_run(tmp_path / "run"), CliRunner().invoke
+    write_rows(path / "metrics.jsonl", [{"kind": "train", "step": 1, "tokens": 100, "loss": 5.0}])
     done = invoke(app, ["report", str(path)])
     assert done.exit_code == 0 and done.output == f"wrote {path / 'report.html'}\n"
-    done = invoke(
-        app,
-        ["report", str(path), str(other(tmp_path)), "--out", str(tmp_path / "x.html"), "--png", str(tmp_path / "p")],
-    )
-    assert done.exit_code == 0 and "x.html and" in done.output and (tmp_path / "p" / "mixture-two.png").is_file()
+    pictures = tmp_path / "new" / "pictures"
+    done = invoke(app, ["report", str(path), "--out", str(tmp_path / "x.html"), "--png", str(pictures)])
+    assert done.output == f"wrote {tmp_path / 'x.html'} and 4 files in {pictures}\n"
+    assert sorted(file.name for file in pictures.iterdir()) == ["loss-log.png", "loss-log.svg", "loss.png", "loss.svg"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="must be a run directory"):
         invoke(app, ["report", str(tmp_path / "empty")], catch_exceptions=False)

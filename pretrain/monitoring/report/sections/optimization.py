@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pretrain.monitoring.report.axes import Curve, panel
+from pretrain.monitoring.report.axes import Curve, Style, panel
 from pretrain.monitoring.report.part import Part, plots
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.monitoring.report.style import Picture, color, house_style
@@ -28,10 +28,12 @@ def optimization(runs: Sequence[RunRecord]) -> Part | None:
     return Part("Optimization", ABOUT, plots(pictures), tuple(pictures)) if pictures else None
 
 
-def curves_of(runs: Sequence[RunRecord], column: str, style: str = "raw and smooth", factor: float = 1) -> list[Curve]:
+def curves_of(
+    runs: Sequence[RunRecord], column: str, style: Style = "raw and smooth", factor: float = 1
+) -> list[Curve]:
     """A column of the training rows of every run that has it."""
     return [
-        Curve(run.label, color(index), run.train["tokens"], run.train[column] * factor, style)  # type: ignore[arg-type]
+        Curve(run.label, color(index), run.train["tokens"], run.train[column] * factor, style)
         for index, run in enumerate(runs)
         if column in run.train
     ]

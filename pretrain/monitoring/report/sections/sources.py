@@ -39,12 +39,11 @@ def sources(runs: Sequence[RunRecord]) -> Part | None:
 def _curves(runs: Sequence[RunRecord], source: str, scale: Scale) -> list[Curve]:
     curves = []
     for index, run in enumerate(runs):
-        for x, y, style in (
-            (run.train["tokens"], scale.train(run, source), "raw and smooth"),
-            (run.validation["tokens"], scale.validation(run, source), "dots"),
-        ):
-            if (known := np.isfinite(y)).any():
-                curves.append(Curve(run.label, color(index), x[known], y[known], style))  # type: ignore[arg-type]
+        train = Curve(run.label, color(index), run.train["tokens"], scale.train(run, source))
+        dots = Curve(run.label, color(index), run.validation["tokens"], scale.validation(run, source), "dots")
+        for curve in (train, dots):
+            if (known := np.isfinite(curve.y)).any():
+                curves.append(curve._replace(x=curve.x[known], y=curve.y[known]))
     return curves
 
 
