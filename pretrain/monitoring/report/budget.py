@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pretrain.monitoring.report.read import RunRecord
+from pretrain.monitoring.report.table import Column
 from pretrain.resilience.attempts import Attempt
 
 PARTS = ("steps", "data wait", "validation", "checkpoints", "done again", "between attempts", "the rest")
@@ -36,7 +37,7 @@ class Budget:
 def budget(run: RunRecord) -> Budget:
     """What is not known counts as nothing."""
     train = run.train
-    each = np.maximum(np.diff(train["step"], prepend=0), 1)  # a row stands for the steps since the row before it
+    each = _each(run)
     waits = float(np.nansum(each * train["data_seconds"])) if "data_seconds" in train else 0.0
     steps = float(np.nansum(each * train["step_seconds"])) if "step_seconds" in train else 0.0
     usual = float(np.nanmedian(train["step_seconds"])) if "step_seconds" in train else 0.0
@@ -63,10 +64,33 @@ def lost_steps(run: RunRecord) -> list[int]:
 
 
 def gaps(run: RunRecord) -> list[float | None]:
-    """Of each attempt, the seconds from its end to the next start; None where one of them is not known."""
-    return [
-        after.started - before.ended if before.ended and after.started else None for before, after in _neighbours(run)
-    ] + ([None] if run.attempts else [])
+    """Of each attempt, the seconds from its end to the next start; None where a start is not known, and of the last.
+
+    Where nobody wrote the end (a killed process), all of its time that left nothing behind.
+    """
+    return [_gap(run, before, after) for before, after in _neighbours(run)] + ([None] if run.attempts else [])
+
+
+def _gap(run: RunRecord, before: Attempt, after: Attempt) -> float | None:
+    if after.started is None or (begun := before.ended or before.started) is None:
+        return None
+    if before.ended:
+        return after.started - begun
+    return max(0.0, after.started - begun - _kept(run, before.first_step or 0, after.first_step or 0))
+
+
+def _kept(run: RunRecord, first: int, last: int) -> float:
+    """Seconds of the steps after `first` up to `last` that count, with their validations and checkpoints."""
+    steps, train = run.train["step"], run.train["step_seconds"] * _each(run)
+    found = [(steps, train), (run.validation["step"], run.validation["validation_seconds"])]
+    checkpoints = run.tables["checkpoint"]
+    found.append((checkpoints["step"], checkpoints["blocked_seconds"]))
+    return sum(float(np.nansum(seconds[(step > first) & (step <= last)])) for step, seconds in found)
+
+
+def _each(run: RunRecord) -> Column:
+    """Steps that each row stands for: those since the row before it."""
+    return np.maximum(np.diff(run.train["step"], prepend=0), 1)
 
 
 def _neighbours(run: RunRecord) -> list[tuple[Attempt, Attempt]]:

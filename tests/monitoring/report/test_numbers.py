@@ -71,6 +71,14 @@ def test_where_the_time_went(tmp_path: Path) -> None:
     assert (found.whole, found.lost) == (75.0, 28.0) and (lost_steps(run), gaps(run)) == ([4, 0], [10.0, None])
 
 
+def test_an_end_that_nobody_wrote(tmp_path: Path) -> None:
+    """Of 40 s ten steps of 2 s and two validations of 1 s are left."""
+    first, _, *second = attempt_rows((1000.0, 0.0, 0, 0, ""), (1040.0, 1075.0, 10, 20, "finished")).splitlines()
+    run = read_run(make_run(tmp_path / "run", attempts_jsonl="\n".join([first, *second]) + "\n"))
+    assert (lost_steps(run), gaps(run)) == ([0, 0], [18.0, None])
+    assert budget(run).parts["between attempts"] == 18
+
+
 def test_a_row_stands_for_the_steps_since_the_last(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     write(tmp_path / "run" / "metrics.jsonl", [train_row(step, 4.0) for step in (10, 20, 30)])

@@ -12,7 +12,10 @@ from pretrain.monitoring.report.part import Part
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.page.html import join, table, tag
 
-ABOUT = "Steps lost: done again by the next attempt. Pause: from the end of an attempt to the first step of the next."
+ABOUT = (
+    "Steps lost: done again by the next attempt. Pause: from the end of an attempt to the first step of the "
+    "next; where nobody wrote the end, all of the attempt that left nothing behind."
+)
 
 
 def attempts(runs: Sequence[RunRecord]) -> Part | None:
