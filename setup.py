@@ -37,10 +37,10 @@ REQUIRES = [
     # seeing
     "wandb>=0.31",
     "tensorboard>=2.16",
+    "matplotlib>=3.8",
 ]
 DEVELOP = [
     "jsonschema>=4",
-    "matplotlib>=3.8",
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
@@ -62,7 +62,7 @@ setup(
     package_data={
         "configs": ["**/*.yaml"],
         "launch": ["templates/*", "containers/*", "*.md"],
-        "pretrain": ["py.typed", "corpus/report/*.css"],
+        "pretrain": ["py.typed", "**/*.css"],
     },
     install_requires=REQUIRES,
     extras_require={"dev": DEVELOP},

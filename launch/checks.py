@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch import script, slurm
-from launch.record import describe, holder, is_locked, locked, read_json, read_launch
+from launch.record import describe, holder, read_json, read_launch
 from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.counts import parameter_count
@@ -21,6 +21,7 @@ from pretrain.config.units import short
 from pretrain.config.widths import widths_of
 from pretrain.data.dataset import Corpus
 from pretrain.data.vocabulary import with_vocabulary
+from pretrain.resilience.locks import is_locked, locked
 from pretrain.shards.manifest import load_manifest
 
 VOCABULARY = 50_257

@@ -6,7 +6,6 @@ Needs nothing but Python itself.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -14,9 +13,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from pretrain.config.errors import ConfigError
+from pretrain.resilience.locks import is_locked, locked
 
 PATIENCE = 2.0
 """Seconds to wait for a lock: who looks whether it is held has it for a moment."""
@@ -101,29 +100,6 @@ def describe(who: Holder | None) -> str:
     return f"{f'job {who.job} on ' if who.job else ''}{who.host} (pid {who.pid})"
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock file at `path`, here or on any machine that shares the file system."""
-    try:
-        with open(path) as file:
-            return not locked(file, fcntl.LOCK_SH)
-    except OSError:
-        return False
-
-
-def locked(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
-    """Whether the lock of an open file could be had now. Raises ConfigError when the file system has none."""
-    try:
-        fcntl.flock(file.fileno(), kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        place, system = _file_system(Path(file.name))
-        rule = f"must be on a file system with locks; that of {place} ({system}) has none: {error.strerror}"
-        fix = "mount Lustre with -o flock and NFS without nolock, or set `directory:` to another file system"
-        raise ConfigError.of("directory", str(Path(file.name).parent), rule, fix) from None
-    return True
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; empty when it is missing or torn."""
     try:
@@ -131,16 +107,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return plain if isinstance(plain, dict) else {}
-
-
-def _file_system(path: Path) -> tuple[str, str]:
-    """Where the file system of `path` is mounted, and its kind, such as `lustre`."""
-    try:
-        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        mounts = []
-    above = [(place, kind) for place, kind in mounts if path.resolve().is_relative_to(place)]
-    return max(above, key=lambda found: len(found[0]), default=("/", "?"))
 
 
 def _replace(path: Path, plain: dict[str, Any]) -> None:

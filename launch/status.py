@@ -16,10 +16,11 @@ import yaml
 from launch import slurm
 from launch.checks import newest_checkpoint
 from launch.logs import TAIL
-from launch.record import describe, holder, is_locked, read_json, read_launch
+from launch.record import describe, holder, read_json, read_launch
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
 from pretrain.resilience.attempts import Attempt, read_attempts
+from pretrain.resilience.locks import is_locked
 from pretrain.resilience.stop import read_stop
 
 RECENT = 50

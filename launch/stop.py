@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from launch import slurm
-from launch.record import Holder, describe, holder, is_locked, read_json, read_launch
+from launch.record import Holder, describe, holder, read_json, read_launch
 from pretrain.config.errors import ConfigError
 from pretrain.resilience.attempts import Attempt, next_attempt, read_attempts
+from pretrain.resilience.locks import is_locked
 from pretrain.resilience.stop import request_stop
 
 POLL = 0.5

@@ -14,6 +14,7 @@ from pretrain.cli import (
     launch,
     logs,
     order,
+    report,
     status,
     stop,
     tokenizer,
@@ -39,6 +40,7 @@ app.command("status")(status.status)
 app.command("logs")(logs.logs)
 app.command("stop")(stop.stop)
 app.command("cancel")(stop.cancel)
+app.command("report")(report.report)
 app.command("verify")(verify.verify)
 app.command("generate")(generate.generate)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,25 @@ class JsonLines:
         self._file.close()
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a metrics.jsonl up to the first unfinished line: cut short by a kill, or being written just now."""
+def read_rows(path: Path, broken: Callable[[int, str], None] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a metrics.jsonl up to the first unfinished line: cut short by a kill, or being written just now.
+
+    A line that is no JSON raises JSONDecodeError; with `broken` that is told its number and what is wrong instead.
+    """
     if not path.exists():
         return
     with open(path, "rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return  # reading on would give the rest of this line, once it is written, as a line of its own
-            yield orjson.loads(line)
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                if broken is None:
+                    raise
+                broken(number, str(error))
+                continue
+            yield row
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -67,7 +67,7 @@ def other_line(kind: Kind, row: Row) -> str:
     if kind == "checkpoint":
         return f"step {row['step']:>7,}  {checkpoint_words(row)}"
     parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in ("step", "tokens")]
-    wanted = [part for part in parts if not part.startswith(("perplexity/", "bits_per_byte/"))]
+    wanted = [part for part in parts if not part.startswith(("perplexity/", "bits_per_byte/", "validation_seconds"))]
     return f"step {row['step']:>7,}  {kind}: " + "  ".join(wanted)
 
 

@@ -88,8 +88,10 @@ def train_row(
 
 def validation_row(session: Session, state: TrainState) -> dict[str, float | int | str]:
     """Loss, perplexity and bits per byte on the validation windows: of all, and per source."""
+    started = time.perf_counter()
     losses = validate(session.runner, session.corpus, session.run, session.mesh)
-    row: dict[str, float | int | str] = {"step": state.step, "tokens": state.tokens}
+    seconds = time.perf_counter() - started
+    row: dict[str, float | int | str] = {"step": state.step, "tokens": state.tokens, "validation_seconds": seconds}
     for name, score in scores(losses, session.corpus.manifest).items():
         suffix = "" if name == "all" else f"/{name}"
         row[f"loss{suffix}"] = score.loss

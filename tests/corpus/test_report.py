@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -19,43 +18,13 @@ from pretrain.corpus.report import render
 from pretrain.corpus.report.charts import bars
 from pretrain.corpus.report.flow import columns
 from pretrain.corpus.report.found import clusters
-from pretrain.corpus.report.html import share, size, table, tag
+from pretrain.page.html import share, size, table, tag
 from pretrain.shards.manifest import Manifest, load_manifest
 from tests.corpus.helpers import jsonl, recipe, write_jsonl
+from tests.parsed import Parsed
 
 EVIL = '</blockquote><script>alert("x")</script><img src=//evil.example onerror=alert(1)> & \x00\x1b[31m'
 LEAKED = " ".join(f"secret{i}" for i in range(20))
-
-
-class Parsed(HTMLParser):
-    """Elements and text of a page. Fails when an element is not closed where it should be."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.all = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag != "meta":
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.all += data
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
 
 
 def prose(seed: int, words: int = 80) -> str:

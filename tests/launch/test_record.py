@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from launch.record import HeldError, held, holder, is_locked
+from launch.record import HeldError, held, holder
 from pretrain.config.errors import ConfigError
+from pretrain.resilience.locks import is_locked
 
 
 def test_a_look_at_the_lock_does_not_keep_a_supervisor_out(tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ def newest_step(run: dict[str, Any]) -> int:
     return read_state(found[0]).step if found else 0
 
 
+def validations(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All of each validation but the time that it took."""
+    return [{**row, "validation_seconds": 0} for row in rows if row["kind"] == "validation"]
+
+
 @pytest.mark.parametrize(
     ("processes", "zero", "kills"),
     [(1, 1, 5), (2, 2, 5), *(pytest.param(size, size, 20, marks=pytest.mark.slow) for size in (1, 2))],
@@ -82,7 +87,7 @@ def test_kill_minus_nine_at_random_moments(
     assert len(train_rows(whole, "loss")) == steps
     for column in ("step", "loss", "grad_norm", "learning_rate"):
         assert train_rows(rows, column) == train_rows(whole, column)
-    assert [row for row in rows if row["kind"] == "validation"] == [row for row in whole if row["kind"] == "validation"]
+    assert validations(rows) == validations(whole)
     states = [read_state(list_checkpoints(tmp_path / name / "checkpoints")[0]) for name in ("whole", "killed")]
     assert states[0].order_hash == states[1].order_hash
     told(f"{kills} kills, {halves} of them while a checkpoint was being written")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pretrain.corpus.report.html import Html, join, share, tag
+from pretrain.page.html import Html, join, share, tag
 
 COLORS = ("#3565a8", "#c0722b", "#3b8754", "#8a4f9e", "#a8893a", "#2b8a96", "#b0506b", "#5d6b7a")
 """Of the sources, in order; then from the start."""

@@ -6,7 +6,7 @@ from collections import Counter
 from graphlib import TopologicalSorter
 
 from pretrain.corpus.report.charts import color, lighter
-from pretrain.corpus.report.html import Html, share, size, tag
+from pretrain.page.html import Html, share, size, tag
 from pretrain.shards.manifest import Manifest, Source, Stage
 
 LEFT, STEP, HALF, TEXT, GAP, HEAD = 90.0, 102.0, 32.0, 28.0, 14.0, 36.0

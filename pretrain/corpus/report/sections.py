@@ -11,8 +11,8 @@ from pretrain.config.units import short
 from pretrain.corpus.report import found
 from pretrain.corpus.report.charts import bars, color, histogram, legend, panel, panels
 from pretrain.corpus.report.flow import flow
-from pretrain.corpus.report.html import Html, join, share, size, table, tag
 from pretrain.corpus.show import summarize
+from pretrain.page.html import Html, join, share, size, table, tag
 from pretrain.shards.manifest import Manifest
 
 Statistics = Mapping[str, Any]

@@ -1,0 +1,118 @@
+"""The house style of figures: for a page in light or dark, and for a paper."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pretrain.page.html import Html, tag
+from pretrain.shards.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5cc4", "#8c8c8c")
+"""Of runs, or of sources; then from the start. Safe for colour-blind readers: Okabe & Ito (2008) without yellow, and
+two more.
+"""
+INK, QUIET, LINE, PAPER = "#1c2530", "#5d6b7a", "#d9dee4", "#ffffff"
+"""Text, lines and background."""
+TURNING = {INK: "ink", QUIET: "quiet", LINE: "line", PAPER: "paper", COLORS[0]: "blue"}
+"""Colours that the page replaces by its own, which are others in the dark."""
+FONTS = ("Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
+"""The first that is installed; matplotlib brings the last."""
+DPI = 300
+"""Of PNG files."""
+
+
+class Picture(NamedTuple):
+    """A figure under the name that its files have."""
+
+    name: str
+    told: str
+    """What it shows, for those who do not see it."""
+    figure: Figure
+    wide: bool = False
+    """One for itself, not one among others."""
+
+    def html(self) -> Html:
+        """As it stands in a page."""
+        svg = _svg(self.figure, "none")
+        for color, name in TURNING.items():
+            svg = svg.replace(color, f"var(--{name})")
+        return tag("div", Html(svg), class_="plot", role="img", aria_label=self.told)
+
+    def save(self, directory: Path) -> list[Path]:
+        """Write NAME.svg and NAME.png; returns their paths."""
+        png = io.BytesIO()
+        with house_style():
+            self.figure.savefig(png, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+        paths = [directory / f"{re.sub('[^A-Za-z0-9._-]', '-', self.name)}{ending}" for ending in (".svg", ".png")]
+        write_atomically(paths[0], _svg(self.figure, "white").encode())
+        write_atomically(paths[1], png.getvalue())
+        return paths
+
+
+def color(index: int) -> str:
+    """Of a run or source."""
+    return COLORS[index % len(COLORS)]
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """matplotlib's settings while a figure is drawn or written."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    settings: dict[Any, Any] = {
+        "font.family": "sans-serif",
+        "font.sans-serif": [font for font in FONTS if font in installed],
+        "font.size": 9.0,
+        "text.color": INK,
+        "axes.edgecolor": QUIET,
+        "axes.linewidth": 0.7,
+        "axes.labelcolor": QUIET,
+        "axes.labelsize": 8.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": LINE,
+        "grid.linewidth": 0.5,
+        "xtick.color": QUIET,
+        "ytick.color": QUIET,
+        "xtick.labelsize": 8.5,
+        "ytick.labelsize": 8.5,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.0,
+        "ytick.minor.width": 0.0,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "lines.solid_capstyle": "round",
+        "svg.fonttype": "none",
+        "svg.hashsalt": "pretrain",
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def _svg(figure: Figure, background: str) -> str:
+    """The same bytes for the same figure: no date, no version; numbers as exact as a screen can show."""
+    text = io.StringIO()
+    with house_style():
+        figure.savefig(text, format="svg", facecolor=background, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[A-Za-z]\w*_\d+"', "", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: Helvetica, Arial, sans-serif", svg)
+    return re.sub("<[^>]+>", lambda element: re.sub(r"-?\d+\.\d{3,}", _rounded, element[0]), svg)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
