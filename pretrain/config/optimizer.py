@@ -1,4 +1,4 @@
-"""How weights are updated: algorithm, learning rate against tokens, number formats."""
+"""How weights are updated: algorithm and number formats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field
 
 from pretrain.config.section import Section
-from pretrain.config.units import Tokens
 
 
 class Optimizer(Section):
@@ -25,19 +24,6 @@ class Optimizer(Section):
     """Decoupled; on matrices and embeddings, not on biases and norms."""
     clip: float = Field(1.0, ge=0)
     """Largest global gradient norm; 0 does not clip."""
-
-
-class Schedule(Section):
-    """Learning rate against tokens."""
-
-    name: Literal["cosine", "constant"] = "cosine"
-    """cosine: to min_ratio of the peak (Loshchilov & Hutter 2017). constant: the peak after warm-up."""
-    warmup: Tokens = Field(0, ge=0)
-    """Linear from 0 to the peak over this many tokens."""
-    decay: Tokens | None = Field(None, ge=1)
-    """Tokens at which the decay ends; flat after. Default: train.tokens."""
-    min_ratio: float = Field(0.1, ge=0, le=1)
-    """Final learning rate / peak."""
 
 
 class Precision(Section):

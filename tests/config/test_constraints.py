@@ -129,6 +129,20 @@ BROKEN = {
         {"schedule": {"warmup": "1M"}}, 1,
         "schedule.warmup", "below the end of the decay (1,000,000", "10000", {"schedule": {"warmup": 10000}},
     ),
+    "cooldown-fits": Broken(
+        {"schedule": {"name": "constant", "warmup": "500k", "cooldown": "600k"}}, 1,
+        "schedule.cooldown", "between the warm-up (500,000 tokens) and the end of the run (1,000,000)",
+        "schedule.cooldown: 500000", {"schedule": {"cooldown": 500_000}},
+    ),
+    "cooldown-falls": Broken(
+        {"schedule": {"cooldown": "100k", "cooldown_ratio": 0.2}}, 1,
+        "schedule.cooldown_ratio", "must not exceed schedule.min_ratio (0.1)", "schedule.cooldown_ratio: 0.1",
+        {"schedule": {"cooldown_ratio": 0.1}},
+    ),
+    "inverse-sqrt-timescale": Broken(
+        {"schedule": {"name": "inverse_sqrt"}}, 1,
+        "schedule.timescale", "is needed without a warm-up", "schedule.warmup: 10000", {"schedule": {"warmup": 10_000}},
+    ),
     "betas": Broken(
         {"optimizer": {"betas": [0.9, 1.0]}}, 1,
         "optimizer.betas.1", "[0, 1)", "0.95", {"optimizer": {"betas": [0.9, 0.95]}},
@@ -204,6 +218,12 @@ MORE = {
     "recompute every": (
         {"parallel": {"recompute": "full", "recompute_every": 3}}, 1, "parallel.recompute_every: 2",
     ),
+    "wsd without cool-down": ({"schedule": {"name": "wsd", "cooldown": 0}}, 1, "schedule.name: constant"),
+    "exponential to 0": (
+        {"schedule": {"name": "wsd", "cooldown_shape": "exponential"}}, 1,
+        "schedule.cooldown_ratio: 0.1 or schedule.cooldown_shape: linear",
+    ),
+    "warm-up too long": ({"schedule": {"name": "wsd", "warmup": "1M"}}, 1, "schedule.warmup: 10000"),
     "a section of ours": ({"deepspeed": {"optimizer": {"type": "Adam"}}}, 1, "use optimizer in the YAML"),
     "pipeline passthrough": (
         {"parallel": {"pipe": 2}, "deepspeed": {"pipeline": {"pipe_partitioned": True}}}, 2, "use parallel in the YAML",

@@ -11,12 +11,13 @@ from pretrain.config.constraints.layout import LAYOUT
 from pretrain.config.constraints.rule import Case, Constraint
 from pretrain.config.constraints.settings import SETTINGS
 from pretrain.config.constraints.tensor import TENSOR
+from pretrain.config.constraints.update import UPDATE
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.run import Run
 
 __all__ = ["CONSTRAINTS", "Case", "Constraint", "check_run", "find_problems"]
 
-CONSTRAINTS: tuple[Constraint, ...] = (*LAYOUT, *TENSOR, *BATCH, *SETTINGS)
+CONSTRAINTS: tuple[Constraint, ...] = (*LAYOUT, *TENSOR, *BATCH, *UPDATE, *SETTINGS)
 
 
 def check_run(run: Run, processes: int, node_size: int | None = None) -> None:
