@@ -45,7 +45,7 @@ def sqrt(start: float, end: float, progress: float) -> float:
 
 def exponential(start: float, end: float, progress: float) -> float:
     """By the same factor over equal stretches (Hu et al. 2024, section 4.2). `end` must not be 0."""
-    return start * (end / start) ** progress
+    return start * math.pow(end / start, progress)
 
 
 FALLS: dict[str, Callable[[float, float, float], float]] = {
