@@ -56,9 +56,8 @@ class Saved:
     @property
     def moments(self) -> list[Kind]:
         """Names of all moments that any parameter has."""
-        return [
-            kind for kind in dict.fromkeys(kind for name in self.names for kind in self.kinds(name)) if kind != "weight"
-        ]
+        kinds = dict.fromkeys(kind for name in self.names for kind in self.kinds(name))
+        return [kind for kind in kinds if kind != "weight"]
 
     def whole(self, name: str, kind: Kind = "weight") -> Tensor:
         """One parameter, fp32. Raises KeyError when the checkpoint has no such parameter."""

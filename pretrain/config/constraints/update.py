@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pretrain.config.constraints.rule import Case, Constraint, Violations
 from pretrain.config.errors import Problem
+from pretrain.config.parallel import Parallel
 from pretrain.config.schedule import FALLING
 
 
@@ -52,6 +53,30 @@ def _betas(case: Case) -> Violations:
             yield Problem(f"optimizer.betas.{index}", beta, "must be in [0, 1)", "GPT-3: 0.9 and 0.95")
 
 
+def _muon(case: Case) -> Violations:
+    parallel = case.run.parallel
+    if case.run.optimizer.name == "muon" and parallel.zero == 3:
+        fix = "parallel.zero: 2 or optimizer.name: adamw"
+        yield Problem("parallel.zero", 3, "must be 0, 1 or 2 with muon", fix)
+
+
+def _adafactor(case: Case) -> Violations:
+    run, parallel = case.run, case.run.parallel
+    if run.optimizer.name != "adafactor":
+        return
+    wanted = {"zero": 0, "tensor": 1, "pipe": 1}
+    if wrong := [name for name, value in wanted.items() if getattr(parallel, name) != value]:
+        rule = f"must be without ZeRO, tensor and pipeline parallelism, {_settings(parallel, wrong)}"
+        fixes = [f"parallel.{name}: {wanted[name]}" for name in wrong]
+        if "zero" in wrong and run.precision.compute != "fp32":
+            fixes.append("precision.compute: fp32")
+        yield Problem("optimizer.name", "adafactor", rule, f"{', '.join(fixes)}; or optimizer.name: adamw")
+
+
+def _settings(parallel: Parallel, names: list[str]) -> str:
+    return ", ".join(f"parallel.{name} is {getattr(parallel, name)}" for name in names)
+
+
 UPDATE = (
     Constraint(
         "warmup-before-decay",
@@ -82,5 +107,18 @@ UPDATE = (
         "0 <= beta < 1",
         "a decay of 1 never forgets and divides by zero in the bias correction",
         _betas,
+    ),
+    Constraint(
+        "muon-zero",
+        "optimizer: muon needs zero <= 2",
+        "ZeRO 3 cuts every matrix over all data processes: each would gather them all and make all of them orthogonal",
+        _muon,
+    ),
+    Constraint(
+        "adafactor-whole",
+        "optimizer: adafactor needs zero: 0, tensor: 1, pipe: 1, and so fp32",
+        "it keeps means over rows and columns of whole matrices, and the size of a whole update; ZeRO hands over flat "
+        "pieces, which it would take for one vector",
+        _adafactor,
     ),
 )
