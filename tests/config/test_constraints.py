@@ -147,6 +147,17 @@ BROKEN = {
         {"optimizer": {"betas": [0.9, 1.0]}}, 1,
         "optimizer.betas.1", "[0, 1)", "0.95", {"optimizer": {"betas": [0.9, 0.95]}},
     ),
+    "muon-zero": Broken(
+        {"optimizer": {"name": "muon"}, "parallel": {"zero": 3}}, 2,
+        "parallel.zero", "must be 0, 1 or 2 with muon", "parallel.zero: 2 or optimizer.name: adamw",
+        {"parallel": {"zero": 2}},
+    ),
+    "adafactor-whole": Broken(
+        {"optimizer": {"name": "adafactor"}}, 1,
+        "optimizer.name", "must be without ZeRO, tensor and pipeline parallelism, parallel.zero is 1",
+        "parallel.zero: 0, precision.compute: fp32; or optimizer.name: adamw",
+        {"parallel": {"zero": 0}, "precision": {"compute": "fp32"}},
+    ),
     "mixture-positive": Broken(
         {"data": {"mixture": {"a": 0}}}, 1,
         "data.mixture", "a weight above 0", "web: 60", {"data": {"mixture": {"a": 60}}},
@@ -224,6 +235,10 @@ MORE = {
         "schedule.cooldown_ratio: 0.1 or schedule.cooldown_shape: linear",
     ),
     "warm-up too long": ({"schedule": {"name": "wsd", "warmup": "1M"}}, 1, "schedule.warmup: 10000"),
+    "adafactor in a pipeline": (
+        {"optimizer": {"name": "adafactor"}, "parallel": {"pipe": 2, "tensor": 2}, "precision": {"compute": "fp32"}}, 4,
+        "parallel.zero: 0, parallel.tensor: 1, parallel.pipe: 1; or optimizer.name: adamw",
+    ),
     "a section of ours": ({"deepspeed": {"optimizer": {"type": "Adam"}}}, 1, "use optimizer in the YAML"),
     "pipeline passthrough": (
         {"parallel": {"pipe": 2}, "deepspeed": {"pipeline": {"pipe_partitioned": True}}}, 2, "use parallel in the YAML",

@@ -24,6 +24,8 @@ LLAMA = {
     "tied_embeddings": False,
 }
 
+ADAMW: dict[str, Any] = {}
+
 
 class Row(NamedTuple):
     """One layout of one model. The vocabulary of all is 211, which no tensor size divides."""
@@ -38,8 +40,8 @@ class Row(NamedTuple):
     """Whether the batch grows from 8 to 16 samples, which leaves a long pipeline too few micro-batches."""
     slow: bool = False
     """Left to `make test-layouts`."""
-    optimizer: dict[str, Any] = {}
-    """Instead of AdamW."""
+    optimizer: dict[str, Any] = ADAMW
+    """Fields of the section, over those of the run."""
 
     @property
     def reference(self) -> str:
@@ -132,7 +134,7 @@ def run_of(
     model: dict[str, Any] = GPT3,
     masked: bool = False,
     ramp: bool = True,
-    optimizer: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] = ADAMW,
 ) -> dict[str, Any]:
     """A run of 20 steps with a batch ramp, a late mixture and clipping that bites; ZeRO 0, one pass a step."""
     samples = 5 * 8 + 15 * 16 if ramp else 20 * 16
@@ -151,7 +153,7 @@ def run_of(
             "micro_batch_size": 8,
             "ramp": {"start": 8, "tokens": 640} if ramp else None,
         },
-        "optimizer": {"learning_rate": 1e-3, "clip": 0.5, **(optimizer or {})},
+        "optimizer": {"learning_rate": 1e-3, "clip": 0.5, **optimizer},
         "schedule": {"warmup": 640},
         "precision": {"compute": "fp32"},
         "parallel": {"zero": 0},
