@@ -82,6 +82,10 @@ class Muon(torch.optim.AdamW):
         self._matrices, self._tensor, self._dtype = matrices, tensor, dtype
         self._is_split: list[bool] | None = None
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Without AdamW's own, which looks for a count of steps in every state."""
+        torch.optim.Optimizer.__setstate__(self, state)
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update. All ranks of a pipeline stage call it together."""

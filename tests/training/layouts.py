@@ -113,6 +113,7 @@ ROWS = {
     "muon-llama-t2-zero0": Row(2, 4, _layout(2, zero=0), LLAMA, optimizer=ORIGINAL, slow=True),
     "muon-llama-t4-d2-zero2": Row(8, 2, _layout(4, zero=2), LLAMA, optimizer=ORIGINAL, slow=True),
     "muon-t2-p2-d2-masked": Row(8, 2, _layout(2, 2), GPT3, True, optimizer=MUON),
+    "muon-llama-p4": Row(4, 2, _layout(1, 4), LLAMA, optimizer=MUON, slow=True),
     "muon-p2-dual-d2": Row(4, 1, _layout(1, 2, **DUAL), optimizer=MUON, slow=True),
     "adafactor-p2": Row(2, 2, _layout(zero=0), optimizer=ADAFACTOR),
     "bf16-muon-zero1-p2": Row(2, 2, _layout(), optimizer=MUON, compute="bf16", slow=True),
