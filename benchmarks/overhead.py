@@ -85,11 +85,12 @@ def bare_step() -> Callable[[], object]:
     from pretrain.training.optimizer import make_optimizer
     from tests.parallel.counted import micro_batch
 
-    run, world = Run.parse(CASE.run()), join_world()
+    run = Run.parse(CASE.run())
+    join_world()
     prepare_deepspeed()
     model = Transformer(run.model)
     initialize(model, run.model, run.train.seed)
-    optimizer = make_optimizer(model, run.optimizer, world.device)
+    optimizer = make_optimizer(model, run)
     config = deepspeed_config(run, 1)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
     given = [micro_batch(run, number, 0) for number in range(MICRO_BATCHES)]

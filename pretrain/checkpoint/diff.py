@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pretrain.checkpoint.saved import KINDS, Kind, Saved
+from pretrain.checkpoint.saved import Kind, Saved
 from pretrain.checkpoint.show import align
 from pretrain.checkpoint.state import TrainState, layout_words, read_state
 from pretrain.checkpoint.verify import open_saved, read, read_records, wrong_size
@@ -66,7 +66,7 @@ class Difference:
     @property
     def moments(self) -> float:
         """Of the moments, relative: they are gradients, and squares of them, whose size says nothing."""
-        return max(self.far[kind].relative for kind in KINDS[1:])
+        return max((far.relative for kind, far in self.far.items() if kind != "weight"), default=0.0)
 
     @property
     def largest(self) -> float:
@@ -90,9 +90,10 @@ def field_differences(a: Side, b: Side) -> list[tuple[str, Any, Any]]:
 
 
 def parameter_differences(a: Side, b: Side) -> Iterator[Difference]:
-    """Of every parameter, in the order of the layers. The shapes must agree. Raises ConfigError."""
+    """Of every parameter, in the order of the layers, what both have. The shapes must agree. Raises ConfigError."""
     for name in a.saved.names:
-        yield Difference(name, {kind: far(read(a.saved, name, kind), read(b.saved, name, kind)) for kind in KINDS})
+        kinds = [kind for kind in a.saved.kinds(name) if kind in b.saved.kinds(name)]
+        yield Difference(name, {kind: far(read(a.saved, name, kind), read(b.saved, name, kind)) for kind in kinds})
 
 
 def far(a: Tensor, b: Tensor) -> Far:
@@ -113,13 +114,19 @@ def fields_text(a: Side, b: Side) -> str:
 
 def parameters_text(differences: list[Difference]) -> str:
     """A line for each parameter that differs: absolutely and relatively, in the weight and in each moment."""
+    kinds = list(dict.fromkeys(kind for one in differences for kind in one.far))
     rows = [
-        (one.name, *(f"{number:.2e}" if number else "0" for kind in KINDS for number in one.far[kind]))
+        (one.name, *(cell for kind in kinds for cell in _cells(one.far.get(kind))))
         for one in differences
         if any(found.absolute for found in one.far.values())
     ]
-    heading = ("parameter", *(title for kind in KINDS for title in (kind, "relative")))
+    heading = ("parameter", *(title for kind in kinds for title in (kind, "relative")))
     return align([heading, *rows], left={0}) if rows else ""
+
+
+def _cells(far: Far | None) -> Iterator[str]:
+    """Of one kind, which a parameter may not have."""
+    yield from ("", "") if far is None else (f"{number:.2e}" if number else "0" for number in far)
 
 
 def summary(differences: list[Difference], tolerance: float) -> str:

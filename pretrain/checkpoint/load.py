@@ -86,7 +86,7 @@ def _load_as_written(engine: Any, checkpoint: Path, world: World) -> None:
     engine.load_checkpoint(str(checkpoint), tag="engine")
     # DeepSpeed brings back the settings of the checkpoint too; those of the run count, which may have changed
     for group, wanted in zip(engine.optimizer.param_groups, asked, strict=True):
-        group.update({name: wanted[name] for name in ("betas", "eps", "weight_decay")})
+        group.update({name: value for name, value in wanted.items() if name != "params"})
     if hasattr(engine.optimizer, "clip_grad"):
         engine.optimizer.clip_grad = clip
     set_random_state(load_tensors(checkpoint / f"rng-{world.rank:05d}.pt"))

@@ -1,7 +1,7 @@
 """A checkpoint of one layout read into an engine of another: every rank takes its own parts out of the saved files.
 
 Nothing is converted on disk beforehand. Any ZeRO stage, tensor, pipe and data size, schedule and number format of the
-engine can read any other's checkpoint, since both speak of fp32 master weights and Adam's moments by canonical name.
+engine can read any other's checkpoint, since both speak of fp32 master weights and moments by canonical name.
 """
 
 from __future__ import annotations
@@ -11,33 +11,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.checkpoint.saved import KINDS, Kind, Saved
+from pretrain.checkpoint.saved import Kind, Saved
+from pretrain.config.moments import moments_of
 from pretrain.parallel.mesh import Mesh
 
 
 def reshard(engine: Any, saved: Saved, mesh: Mesh, step: int) -> None:
     """Fill weights and optimizer state of `engine`, after `step` steps, from a checkpoint of any layout."""
-    target = _target(engine, mesh.at.data, step)
+    target = _target(engine, mesh.at.data, saved.algorithm, step)
     with torch.no_grad():
         for name, parameter in engine.module.named_parameters():
-            for kind in KINDS:
+            for kind in saved.kinds(name):
                 target.put(parameter, kind, saved.part(name, kind, mesh.tensor.rank, mesh.tensor.size))
 
 
-def _target(engine: Any, data_rank: int, step: int) -> Target:
+def _target(engine: Any, data_rank: int, algorithm: str, step: int) -> Target:
     stage = engine.zero_optimization_stage()
     if stage == 0:
-        return Target(engine.optimizer, step)
+        return Target(engine.optimizer, algorithm, step)
     if stage == 3:
-        return PartitionedWeights(engine.optimizer, step, data_rank)
-    return PartitionedOptimizer(engine.optimizer.optimizer, step)
+        return PartitionedWeights(engine.optimizer, algorithm, step, data_rank)
+    return PartitionedOptimizer(engine.optimizer.optimizer, algorithm, step)
 
 
 class Target:
     """ZeRO 0: torch's optimizer itself, with whole parameters. The others differ in where the values lie."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        self.optimizer = optimizer
+    def __init__(self, optimizer: torch.optim.Optimizer, algorithm: str, step: int) -> None:
+        self.optimizer, self.algorithm = optimizer, algorithm
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 self._start(parameter, group, step)
@@ -47,13 +48,12 @@ class Target:
         (parameter if kind == "weight" else self.optimizer.state[parameter][kind]).copy_(value)
 
     def _start(self, parameter: nn.Parameter, group: dict[str, Any], step: int) -> None:
-        """Adam's state as after `step` steps, the moments still to be filled."""
-        device = parameter.device if group["fused"] else "cpu"
-        self.optimizer.state[parameter] = {
-            "step": torch.tensor(float(step), device=device),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
-        }
+        """The state as after `step` steps, the moments still to be filled. `parameter` may be flat and of many."""
+        moments = moments_of(self.algorithm, group["kind"], tuple(parameter.shape))
+        state = {kind: torch.zeros(shape, device=parameter.device) for kind, shape in moments.items()}
+        if group["kind"] != "orthogonal":  # Muon does not count
+            state["step"] = torch.tensor(float(step), device=parameter.device if group.get("fused") else "cpu")
+        self.optimizer.state[parameter] = state
 
 
 class PartitionedOptimizer(Target):
@@ -74,8 +74,8 @@ class PartitionedOptimizer(Target):
 class PartitionedWeights(Target):
     """ZeRO 3: this data rank's piece of every parameter, the last one padded."""
 
-    def __init__(self, optimizer: Any, step: int, rank: int) -> None:
-        self.optimizer, self.rank = optimizer.optimizer, rank
+    def __init__(self, optimizer: Any, algorithm: str, step: int, rank: int) -> None:
+        self.optimizer, self.algorithm, self.rank = optimizer.optimizer, algorithm, rank
         for index, flat in enumerate(optimizer.fp32_partitioned_groups_flat):
             group = self.optimizer.param_groups[optimizer.sub_group_to_group_id[index]]
             self._start(flat, group, step)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ from torch import Tensor
 from pretrain.checkpoint.state import read_state
 from pretrain.checkpoint.tensors import load_tensors
 from pretrain.config.model import Model
+from pretrain.config.moments import GROUPS, group_of, moments_of
 from pretrain.model.transformer import Transformer
 from pretrain.parallel.cuts import cut_of
 
-Kind = Literal["weight", "exp_avg", "exp_avg_sq"]
-KINDS: tuple[Kind, ...] = ("weight", "exp_avg", "exp_avg_sq")
-"""The fp32 master weight, and Adam's two moments."""
+Kind = str
+"""`weight`, which is the fp32 master weight, or the name of a moment (config.moments)."""
 
 
 class Piece(Protocol):
@@ -37,6 +37,8 @@ class Saved:
     def __init__(self, checkpoint: Path, model: Model) -> None:
         self._folder, self._model = checkpoint / "engine", model
         self._layout = read_state(checkpoint).layout
+        self.algorithm: str = self._layout["optimizer"]
+        """Of the optimizer."""
         self._opened: dict[tuple[int, int], list[Piece]] = {}
         with torch.device("meta"):
             self.shapes = {name: tuple(p.shape) for name, p in Transformer(model).named_parameters()}
@@ -45,6 +47,17 @@ class Saved:
     def names(self) -> list[str]:
         """Canonical names of all parameters; a tied head is not one."""
         return list(self.shapes)
+
+    def kinds(self, name: str) -> dict[Kind, tuple[int, ...]]:
+        """What there is of a parameter, and the shape of each: its weight and its moments."""
+        shape = self.shapes[self.canonical(name)]
+        return {"weight": shape, **moments_of(self.algorithm, group_of(self.algorithm, name, len(shape)), shape)}
+
+    @property
+    def moments(self) -> list[Kind]:
+        """Names of all moments that any parameter has."""
+        kinds = dict.fromkeys(kind for name in self.names for kind in self.kinds(name))
+        return [kind for kind in kinds if kind != "weight"]
 
     def whole(self, name: str, kind: Kind = "weight") -> Tensor:
         """One parameter, fp32. Raises KeyError when the checkpoint has no such parameter."""
@@ -56,7 +69,7 @@ class Saved:
         Reads that part alone where `size` is what the checkpoint was written with, else the whole parameter.
         """
         name = self.canonical(name)
-        shape, tensor = self.shapes[name], self._layout["tensor"]
+        shape, tensor = self.kinds(name)[kind], self._layout["tensor"]
         if size == tensor or cut_of(self._model, name, shape, 0, tensor) is None:
             whole = self._local(name, kind, rank if size == tensor else 0)
             cut = None if size == tensor else cut_of(self._model, name, shape, rank, size)
@@ -78,7 +91,7 @@ class Saved:
 
     def _local(self, name: str, kind: Kind, rank: int) -> Tensor:
         """A tensor rank's part as it was written, joined from its data ranks in whichever stage has it."""
-        whole = self.shapes[name]
+        whole = self.kinds(name)[kind]
         cut = cut_of(self._model, name, whole, rank, self._layout["tensor"])
         shape = whole if cut is None else (*whole[: cut.dim], cut.size, *whole[cut.dim + 1 :])
         for stage in range(self._layout["pipe"]):
@@ -99,7 +112,7 @@ class Saved:
         zero = self._layout["zero"]
         if zero == 0:
             states = self._folder / f"mp_rank_{model_rank:02d}_model_states.pt"
-            return Unpartitioned(_mapped(states), self.names) if data == 0 else Nothing()
+            return Unpartitioned(_mapped(states), self._ordered()) if data == 0 else Nothing()
         prefix = "bf16_" if self._layout["compute"] == "bf16" else ""
         ranks = f"zero_pp_rank_{data}_mp_rank_{model_rank:02d}"
         optimizer = _mapped(self._folder / f"{prefix}{ranks}_optim_states.pt")["optimizer_state_dict"]
@@ -107,6 +120,11 @@ class Saved:
             return PartitionedOptimizer(optimizer)
         shapes = _mapped(self._folder / f"{ranks}_model_states.pt")["param_shapes"]
         return PartitionedWeights(optimizer, shapes, self._layout["data"])
+
+    def _ordered(self) -> list[str]:
+        """The parameters in the order of the optimizer's groups."""
+        groups = {name: group_of(self.algorithm, name, len(shape)) for name, shape in self.shapes.items()}
+        return [name for group in GROUPS for name in self.names if groups[name] == group]
 
 
 class Nothing:
@@ -121,8 +139,7 @@ class Unpartitioned:
 
     def __init__(self, states: dict[str, Any], names: list[str]) -> None:
         self._weights = states["module"]
-        ordered = [n for n in names if self._weights[n].ndim >= 2] + [n for n in names if self._weights[n].ndim < 2]
-        self._moments = {name: states["optimizer"]["state"][index] for index, name in enumerate(ordered)}
+        self._moments = {name: states["optimizer"]["state"][index] for index, name in enumerate(names)}
 
     def fragment(self, name: str, kind: Kind) -> Tensor | None:
         value: Tensor = self._weights[name] if kind == "weight" else self._moments[name][kind]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrain.checkpoint.files import FileRecord, list_checkpoints
-from pretrain.checkpoint.saved import KINDS, Kind, Saved
+from pretrain.checkpoint.saved import Kind, Saved
 from pretrain.checkpoint.state import TrainState, layout_words, read_state
 from pretrain.checkpoint.verify import open_saved, read, read_records, wrong_size
 from pretrain.checkpoint.weights import find_checkpoint
@@ -53,6 +53,8 @@ class Contents:
     """What is wrong, by the sizes of the files alone; None where nothing is."""
     shapes: dict[str, tuple[int, ...]]
     """By canonical name."""
+    moments: list[Kind]
+    """Names of what the optimizer keeps of parameters."""
 
     @property
     def skipped(self) -> tuple[Window, ...]:
@@ -86,7 +88,7 @@ class Contents:
             "files": {file.path: file.bytes for file in self.files},
             "bytes": self.bytes,
             "damage": self.damage,
-            "optimizer": {"name": self.run.optimizer.name, "moments": list(KINDS[1:])},
+            "optimizer": {"name": self.run.optimizer.name, "moments": self.moments},
             "parameters": self.parameters,
             "padding": self.padding,
             "shapes": self.shapes,
@@ -125,14 +127,14 @@ def read_row(checkpoint: Path) -> Row:
 def read_contents(checkpoint: Path) -> Contents:
     """What a checkpoint holds. Raises ConfigError when it does not say so."""
     state, files = read_state(checkpoint), read_records(checkpoint)
-    run, shapes = load_run(checkpoint / "run.yaml"), open_saved(checkpoint).shapes
-    return Contents(checkpoint, state, run, files, wrong_size(checkpoint, files), shapes)
+    run, saved = load_run(checkpoint / "run.yaml"), open_saved(checkpoint)
+    return Contents(checkpoint, state, run, files, wrong_size(checkpoint, files), saved.shapes, saved.moments)
 
 
 def read_statistics(saved: Saved) -> Iterator[tuple[str, Kind, Statistics]]:
     """Of weight and moments of every parameter, one tensor in memory at a time. Raises ConfigError."""
     for name in saved.names:
-        for kind in KINDS:
+        for kind in saved.kinds(name):
             value = read(saved, name, kind)
             low, high = (edge.item() for edge in value.aminmax())
             spread, mean = value.std(correction=0).item(), value.mean().item()
@@ -160,7 +162,7 @@ def contents_text(contents: Contents) -> str:
         *_left_out(contents),
         f"layout      {layout_words(state.layout)}",
         f"files       {len(contents.files)}, {short(contents.bytes)}B, {contents.damage or 'whole by their sizes'}",
-        f"optimizer   {run.optimizer.name}: {', '.join(KINDS[1:])}",
+        f"optimizer   {run.optimizer.name}: {', '.join(contents.moments)}",
         f"parameters  {contents.parameters:,}{padding}",
         "",
         _shapes_text(contents.shapes, run.model.tied_embeddings),

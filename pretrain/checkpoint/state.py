@@ -36,7 +36,7 @@ class TrainState:
     tokenizer_fingerprint: str
     model_fingerprint: str
     layout: dict[str, Any]
-    """Grid of processes, schedule, ZeRO stage and number format that the engine's files are written for."""
+    """Grid of processes, schedule, ZeRO stage, number format and optimizer that the engine's files are written for."""
     corpus: dict[str, int] = field(default_factory=dict)
     """By source, tokens of its training split: to say what changed."""
     served: dict[str, int] = field(default_factory=dict)
@@ -66,6 +66,8 @@ def read_state(checkpoint: Path) -> TrainState:
         plain |= {"spikes": {}, "format_version": 3}
     if plain.get("format_version") == 3:  # from before sources were counted
         plain |= {"corpus": {}, "served": {}, "format_version": FORMAT_VERSION}
+    if isinstance(plain.get("layout"), dict):  # from before there was a choice
+        plain["layout"] = {"optimizer": "adamw"} | plain["layout"]
     if plain.get("format_version") != FORMAT_VERSION or set(plain) != {field.name for field in fields(TrainState)}:
         rule = f"has format {plain.get('format_version')}, this version reads {FORMAT_VERSION}"
         raise ConfigError.of("checkpoint", str(checkpoint), rule, "use the version of pretrain that wrote it")
@@ -86,6 +88,10 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
         for field, rule in rules.items()
         if getattr(saved, field) != getattr(now, field)
     ]
+    if (then := saved.layout["optimizer"]) != now.layout["optimizer"]:
+        rule = f"was trained with {then}, whose moments mean nothing to {now.layout['optimizer']}"
+        fix_optimizer = f"optimizer.name: {then}, or begin another run"
+        problems.append(Problem(f"checkpoint {checkpoint.name} optimizer", then, rule, fix_optimizer))
     plans = [DataPlan.from_plain(state.plan).until(saved.step) for state in (saved, now)]
     if plans[0] != plans[1]:
         what = "; ".join(differences(*plans))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pretrain.checkpoint.files import FileRecord, damage
-from pretrain.checkpoint.saved import KINDS, Kind, Saved
+from pretrain.checkpoint.saved import Kind, Saved
 from pretrain.checkpoint.state import read_state
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
@@ -112,7 +112,7 @@ def _check_files(checkpoint: Path, files: list[str]) -> Iterator[Finding]:
 
 def _check_parameters(saved: Saved) -> Iterator[Finding]:
     for name in saved.names:
-        problem = next((found for kind in KINDS if (found := _not_finite(saved, name, kind))), None)
+        problem = next((found for kind in saved.kinds(name) if (found := _not_finite(saved, name, kind))), None)
         yield Finding(name, problem)
         if problem:
             return  # a model that diverged has it everywhere

@@ -1,4 +1,4 @@
-"""pretrain config check | show | schema | constraints"""
+"""pretrain config check | show | schedule | schema | constraints"""
 
 from __future__ import annotations
 
@@ -47,6 +47,20 @@ def show(
     else:
         typer.echo(f"# {layout_line(resolved.parallel, processes)}")
         typer.echo(yaml.safe_dump(resolved.plain(), sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command()
+def schedule(
+    run: RunFile,
+    overrides: Overrides = None,
+    processes: Processes = 1,
+    rows: Annotated[int, typer.Option(min=2, help="About how many steps to print.")] = 25,
+) -> None:
+    """Print the learning rate and the batch over the tokens of a run."""
+    from pretrain.training.schedule_table import schedule_rows, schedule_text
+
+    resolved = _checked(run, overrides, processes, None)
+    typer.echo(schedule_text(schedule_rows(resolved, rows), resolved.optimizer.learning_rate))
 
 
 @app.command()

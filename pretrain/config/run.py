@@ -17,9 +17,10 @@ from pretrain.config.checkpoint import Checkpoint
 from pretrain.config.cluster import Cluster
 from pretrain.config.model import Model
 from pretrain.config.monitoring import Monitoring
-from pretrain.config.optimizer import Optimizer, Precision, Schedule
+from pretrain.config.optimizer import Optimizer, Precision
 from pretrain.config.parallel import Parallel
 from pretrain.config.resilience import Resilience
+from pretrain.config.schedule import Schedule
 from pretrain.config.section import Section
 from pretrain.config.units import Count, Every, Size, Tokens
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -44,6 +44,21 @@ class Section(BaseModel):
 def fingerprint(plain: object) -> str:
     """Sixteen hex digits of the canonical JSON of plain data."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+T = TypeVar("T", bound="Section")
+
+
+def only_for(section: T, owners: Mapping[str, Sequence[str]], what: str) -> T:
+    """`section`, whose `name` must have every field that was given: `owners` says which names a field is for.
+
+    A default may stand anywhere. Raises ValueError.
+    """
+    name = getattr(section, "name")  # noqa: B009
+    for field in sorted(section.model_fields_set & set(owners)):
+        if name not in owners[field] and getattr(section, field) != type(section).model_fields[field].default:
+            raise ValueError(f"{field} is for {what} {', '.join(owners[field])}, this is {name}; fix: remove {field}")
+    return section
 
 
 def _problems(cls: type[BaseModel], error: ValidationError, where: str) -> list[Problem]:

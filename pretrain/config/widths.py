@@ -13,7 +13,7 @@ class Widths(NamedTuple):
     parameter: int
     gradient: int
     optimizer: int
-    """fp32 master copy and both moments of Adam: K = 12 in the paper."""
+    """fp32 master copy and both moments of Adam: K = 12 in the paper. Other algorithms keep less (planning.memory)."""
 
 
 PAPER = Widths(2, 2, 12)

@@ -61,22 +61,27 @@ def cut_of(config: Model, name: str, shape: Sequence[int], rank: int, size: int)
     """
     if size == 1:
         return None
-    if name in ROWS or name.endswith(ROWS_IN_BLOCK):
-        return Cut(0, (_piece(0, shape[0], rank, size),))
+    if name in ROWS or name.endswith((*ROWS_IN_BLOCK, *QKV)):
+        return Cut(0, tuple(_piece(part, rank, size) for part in stacked(config, name, shape)))
     if name.endswith(COLUMNS_IN_BLOCK):
-        return Cut(1, (_piece(0, shape[1], rank, size),))
-    if name.endswith(QKV):
-        queries, keys = config.heads * config.head_width, config.key_heads * config.head_width
-        starts = ((0, queries), (queries, keys), (queries + keys, keys))
-        return Cut(0, tuple(_piece(start, length, rank, size) for start, length in starts))
+        return Cut(1, (_piece(slice(0, shape[1]), rank, size),))
     return None
 
 
 def heads_of(config: Model, rank: int, size: int) -> slice:
     """The attention heads that tensor rank `rank` of `size` computes."""
-    return _piece(0, config.heads, rank, size)
+    return _piece(slice(0, config.heads), rank, size)
 
 
-def _piece(start: int, length: int, rank: int, size: int) -> slice:
-    """The rank-th of `size` equal pieces of start .. start + length."""
-    return slice(start + length * rank // size, start + length * (rank + 1) // size)
+def stacked(config: Model, name: str, shape: Sequence[int]) -> tuple[slice, ...]:
+    """Rows of the matrices that lie one below the other in a parameter: queries, keys and values; else of the one."""
+    if not name.endswith(QKV):
+        return (slice(0, shape[0]),)
+    queries, keys = config.heads * config.head_width, config.key_heads * config.head_width
+    return slice(0, queries), slice(queries, queries + keys), slice(queries + keys, queries + 2 * keys)
+
+
+def _piece(of: slice, rank: int, size: int) -> slice:
+    """The rank-th of `size` equal pieces of a range."""
+    length = of.stop - of.start
+    return slice(of.start + length * rank // size, of.start + length * (rank + 1) // size)

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pretrain.parallel.mesh import Mesh
+from pretrain.parallel.muon import Muon
 
 
 def partitioner(config: dict[str, Any], mesh: Mesh) -> Callable[[nn.Module], None] | None:
@@ -55,9 +56,12 @@ def prepare_deepspeed() -> None:
     import deepspeed
     import deepspeed.ops
     from deepspeed.git_version_info import installed_ops
+    from deepspeed.runtime.zero import utils as zero
 
     vars(deepspeed.ops)["__compatible_ops__"] = dict.fromkeys(installed_ops, False)
     _import_without_compiler("deepspeed.runtime.zero.muon.muon_optimizer")
+    if Muon not in zero.ZERO_SUPPORTED_OPTIMIZERS:  # else it warns; tests/training/layouts.py has tried it
+        zero.ZERO_SUPPORTED_OPTIMIZERS.append(Muon)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
 

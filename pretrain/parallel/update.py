@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from pretrain.parallel.engine import gradient_norm, replaced
@@ -78,10 +79,29 @@ class Update:
 class Partitioned(Update):
     """ZeRO 1 and 2."""
 
+    def __init__(self, engine: Any, mesh: Mesh, step: Callable[[], object]) -> None:
+        super().__init__(engine, mesh, step)
+        groups = len(engine.optimizer.bit16_groups)
+        most = max(mesh.world.gather(groups)) if mesh.layout.pipe > 1 else groups
+        self._missing = most - groups
+        """Groups of parameters that other pipeline stages have and this one has not, as embeddings beside Muon."""
+
     def _compute(self) -> Any:
-        if self.engine.optimizer.cpu_offload:
-            self.engine.optimizer._wait_for_offload_copies()
-        return self.engine.optimizer.scaled_global_norm()
+        from deepspeed.runtime.zero import stage_1_and_2
+
+        optimizer, combine = self.engine.optimizer, stage_1_and_2.combine_grad_norm_groups
+        if optimizer.cpu_offload:
+            optimizer._wait_for_offload_copies()
+        # It sums each group's norm over the stages, which would wait for one that has fewer groups.
+        with replaced(stage_1_and_2, "combine_grad_norm_groups", lambda norms, **_: norms):
+            norms = optimizer.scaled_global_norm()
+        return combine([*norms, *(self._others() for _ in range(self._missing))])
+
+    def _others(self) -> Tensor:
+        """The norm of a group that is empty here."""
+        squares = torch.zeros((), device=self.mesh.world.device)
+        self.engine.optimizer._model_parallel_all_reduce(squares, dist.ReduceOp.SUM)
+        return squares.sqrt()
 
     def _given(self, answer: Any) -> AbstractContextManager[None]:
         return replaced(self.engine.optimizer, "scaled_global_norm", lambda: answer)

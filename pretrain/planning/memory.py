@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pretrain.config.counts import block_matrices
 from pretrain.config.layout import Layout
 from pretrain.config.run import Run
 from pretrain.config.widths import PAPER, Widths, widths_of
-from pretrain.planning.parts import parts_of
+from pretrain.planning.parts import Parts, layers_of, parts_of
 
 
 class States(NamedTuple):
@@ -33,6 +34,16 @@ def zero_states(parameters: float, data: int, zero: int, widths: Widths = PAPER)
     return States(*(parameters * width / ranks for width, ranks in zip(widths, cut, strict=True)))
 
 
+def _spared(run: Run, parts: Parts, pipe: int) -> float:
+    """Bytes of Adam's two moments in fp32 that the rank's optimizer does without, before ZeRO."""
+    if run.optimizer.name == "muon":  # one for the matrices of the blocks
+        blocks = sum(0 < layer <= run.model.layers for layer in layers_of(run, pipe))
+        return 4 * blocks * block_matrices(run.model) / run.parallel.tensor
+    if run.optimizer.name == "adafactor":  # a row and a column for a matrix, which are not counted, one for the rest
+        return 8 * parts.matrices + 4 * (parts.vectors + parts.repeated)
+    return 0
+
+
 def state_bytes(run: Run, layout: Layout, pipe: int) -> States:
     """The states of a rank at place `pipe` of the pipe axis.
 
@@ -41,6 +52,8 @@ def state_bytes(run: Run, layout: Layout, pipe: int) -> States:
     parts = parts_of(run, pipe)
     widths = widths_of(run)
     states = zero_states(parts.total, layout.data, run.parallel.zero, widths)
+    ranks = layout.data if run.parallel.zero else 1
+    states = states._replace(optimizer=states.optimizer - _spared(run, parts, pipe) / ranks)
     if run.parallel.zero < 3:
         return states
     whole = (parts.vectors + parts.repeated) * widths.parameter

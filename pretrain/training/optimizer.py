@@ -1,38 +1,83 @@
-"""AdamW with weight decay on matrices only."""
+"""The optimizer of a run: its algorithm over groups of parameters, of which some decay and some do not."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
+from pretrain.config.moments import GROUPS, group_of
 from pretrain.config.optimizer import Optimizer
+from pretrain.config.run import Run
+from pretrain.parallel.mesh import Axis
+from pretrain.parallel.muon import Muon, matrices_of
+
+Named = dict[str, nn.Parameter]
+Groups = list[dict[str, Any]]
 
 
-def make_optimizer(model: nn.Module, config: Optimizer, device: torch.device) -> torch.optim.AdamW:
-    """AdamW over the parameters of `model`: those with two dimensions decay, biases and norms do not.
+def make_optimizer(model: nn.Module, run: Run, tensor: Axis = Axis()) -> torch.optim.Optimizer:
+    """The optimizer of this rank's part of the model, before an engine takes both.
 
-    The fused kernel is used on GPUs (untested here: no GPU). The learning rate is set before every step.
+    Its groups are those of config.moments that have parameters, each with its name under `kind`. A group's learning
+    rate is `ratio` times the schedule's.
     """
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if _is_matrix(p)], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if not _is_matrix(p)], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=config.betas,
-        eps=config.epsilon,
-        fused=device.type == "cuda",
-    )
-
-
-def _is_matrix(parameter: nn.Parameter) -> bool:
-    """Of the whole parameter: ZeRO 3 leaves it empty and remembers its shape."""
-    return len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
+    config, named = run.optimizer, dict(model.named_parameters())
+    beside = (config.adamw_learning_rate or config.learning_rate) / config.learning_rate
+    groups: Groups = []
+    for kind in GROUPS:
+        mine = [p for name, p in named.items() if group_of(config.name, name, _dims(p)) == kind]
+        decay = 0.0 if kind == "vector" else config.weight_decay
+        ratio = 1.0 if kind == "orthogonal" else beside
+        if mine:
+            groups.append({"params": mine, "kind": kind, "weight_decay": decay, "ratio": ratio})
+    return ALGORITHMS[config.name](groups, named, run, tensor)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Use `rate` in the next step, in every group."""
+    """Use `rate` in the next step, in every group as much of it as the group has."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["ratio"]
+
+
+def _dims(parameter: nn.Parameter) -> int:
+    """Of the whole parameter: ZeRO 3 leaves it empty and remembers its shape."""
+    return len(getattr(parameter, "ds_shape", parameter.shape))
+
+
+def adamw(groups: Groups, named: Named, run: Run, tensor: Axis) -> torch.optim.Optimizer:
+    """torch's fused kernel: a fifth of the loop's CPU time or less (docs/optimizers.md)."""
+    return torch.optim.AdamW(groups, **_adam(run.optimizer))
+
+
+def muon(groups: Groups, named: Named, run: Run, tensor: Axis) -> torch.optim.Optimizer:
+    """Muon and AdamW in one: an engine takes one optimizer."""
+    config = run.optimizer
+    settings = {name: getattr(config, name) for name in ("momentum", "nesterov", "ns_steps", "adjust_lr")}
+    for group in groups:
+        if group["kind"] == "orthogonal":
+            group.update(settings)
+    dtype = torch.float32 if run.precision.compute == "fp32" else torch.bfloat16
+    return Muon(groups, matrices_of(named, run.model, tensor), tensor, dtype, **_adam(config))
+
+
+def adafactor(groups: Groups, named: Named, run: Run, tensor: Axis) -> torch.optim.Optimizer:
+    """Rows and columns of the second moment instead of all of it."""
+    config = run.optimizer
+    return torch.optim.Adafactor(
+        groups, lr=config.learning_rate, beta2_decay=config.beta2_decay, d=config.clip_threshold
+    )
+
+
+def _adam(config: Optimizer) -> dict[str, Any]:
+    return {"lr": config.learning_rate, "betas": config.betas, "eps": config.epsilon, "fused": True}
+
+
+ALGORITHMS: dict[str, Callable[[Groups, Named, Run, Axis], torch.optim.Optimizer]] = {
+    "adamw": adamw,
+    "muon": muon,
+    "adafactor": adafactor,
+}
+"""By optimizer.name."""

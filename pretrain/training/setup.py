@@ -78,7 +78,7 @@ def open_runner(run: Run, mesh: Mesh) -> Runner:
     prepare_deepspeed()
     config = deepspeed_config(run, mesh.world.size)
     model = parallelize(whole, mesh, run, partitioner(config, mesh))
-    optimizer = make_optimizer(model, run.optimizer, mesh.world.device)
+    optimizer = make_optimizer(model, run, mesh.tensor)
     return make_runner(make_engine(model, optimizer, config, mesh), mesh)
 
 
@@ -109,6 +109,7 @@ def saved_layout(layout: Layout, run: Run) -> dict[str, Any]:
         "schedule": parallel.schedule if layout.pipe > 1 else "",
         "zero": parallel.zero,
         "compute": run.precision.compute,
+        "optimizer": run.optimizer.name,
     }
 
 

@@ -148,7 +148,9 @@ def _batch(run: Run, length: int, steps: int) -> tuple[dict[str, Any], int]:
 
 def _schedule(run: Run, tokens: int) -> dict[str, Any]:
     """The same curve over the few steps there are."""
-    return run.schedule.plain() | {"warmup": tokens // 4 if run.schedule.warmup else 0, "decay": None}
+    stretches = ("warmup", "timescale", "cooldown")
+    short = {name: tokens // 4 for name in stretches if getattr(run.schedule, name)}
+    return run.schedule.plain() | short | {"decay": None}
 
 
 def _passthrough(run: Run) -> dict[str, Any]:

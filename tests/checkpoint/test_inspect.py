@@ -92,7 +92,8 @@ def test_show_as_json(runs: dict[str, Path]) -> None:
     shown = json.loads(command("show", runs["zero3"], "--json", "--parameters").stdout)
     assert [row["step"] for row in shown["checkpoints"]] == [20, 10]
     newest = shown["newest"]
-    assert newest["layout"] == {"pipe": 1, "data": 2, "tensor": 1, "schedule": "", "zero": 3, "compute": "fp32"}
+    numbers = {"compute": "fp32", "optimizer": "adamw"}
+    assert newest["layout"] == {"pipe": 1, "data": 2, "tensor": 1, "schedule": "", "zero": 3, **numbers}
     assert newest["bytes"] == sum(newest["files"].values()) and newest["damage"] is None
     assert newest["shapes"]["blocks.1.mlp.up.weight"] == [128, 32]
     alone = json.loads(command("show", runs["zero3"] / "checkpoints" / "step-00000020", "--json").stdout)

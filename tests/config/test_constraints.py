@@ -129,9 +129,34 @@ BROKEN = {
         {"schedule": {"warmup": "1M"}}, 1,
         "schedule.warmup", "below the end of the decay (1,000,000", "10000", {"schedule": {"warmup": 10000}},
     ),
+    "cooldown-fits": Broken(
+        {"schedule": {"name": "constant", "warmup": "500k", "cooldown": "600k"}}, 1,
+        "schedule.cooldown", "between the warm-up (500,000 tokens) and the end of the run (1,000,000)",
+        "schedule.cooldown: 500000", {"schedule": {"cooldown": 500_000}},
+    ),
+    "cooldown-falls": Broken(
+        {"schedule": {"cooldown": "100k", "cooldown_ratio": 0.2}}, 1,
+        "schedule.cooldown_ratio", "must not exceed schedule.min_ratio (0.1)", "schedule.cooldown_ratio: 0.1",
+        {"schedule": {"cooldown_ratio": 0.1}},
+    ),
+    "inverse-sqrt-timescale": Broken(
+        {"schedule": {"name": "inverse_sqrt"}}, 1,
+        "schedule.timescale", "is needed without a warm-up", "schedule.warmup: 10000", {"schedule": {"warmup": 10_000}},
+    ),
     "betas": Broken(
         {"optimizer": {"betas": [0.9, 1.0]}}, 1,
         "optimizer.betas.1", "[0, 1)", "0.95", {"optimizer": {"betas": [0.9, 0.95]}},
+    ),
+    "muon-zero": Broken(
+        {"optimizer": {"name": "muon"}, "parallel": {"zero": 3}}, 2,
+        "parallel.zero", "must be 0, 1 or 2 with muon", "parallel.zero: 2 or optimizer.name: adamw",
+        {"parallel": {"zero": 2}},
+    ),
+    "adafactor-whole": Broken(
+        {"optimizer": {"name": "adafactor"}}, 1,
+        "optimizer.name", "must be without ZeRO, tensor and pipeline parallelism, parallel.zero is 1",
+        "parallel.zero: 0, precision.compute: fp32; or optimizer.name: adamw",
+        {"parallel": {"zero": 0}, "precision": {"compute": "fp32"}},
     ),
     "mixture-positive": Broken(
         {"data": {"mixture": {"a": 0}}}, 1,
@@ -213,6 +238,16 @@ MORE = {
     "offload with a pipeline": ({"parallel": {"offload": "all", "pipe": 2}}, 2, "parallel.offload: optimizer"),
     "recompute every": (
         {"parallel": {"recompute": "full", "recompute_every": 3}}, 1, "parallel.recompute_every: 2",
+    ),
+    "wsd without cool-down": ({"schedule": {"name": "wsd", "cooldown": 0}}, 1, "schedule.name: constant"),
+    "exponential to 0": (
+        {"schedule": {"name": "wsd", "cooldown_shape": "exponential"}}, 1,
+        "schedule.cooldown_ratio: 0.1 or schedule.cooldown_shape: linear",
+    ),
+    "warm-up too long": ({"schedule": {"name": "wsd", "warmup": "1M"}}, 1, "schedule.warmup: 10000"),
+    "adafactor in a pipeline": (
+        {"optimizer": {"name": "adafactor"}, "parallel": {"pipe": 2, "tensor": 2}, "precision": {"compute": "fp32"}}, 4,
+        "parallel.zero: 0, parallel.tensor: 1, parallel.pipe: 1; or optimizer.name: adamw",
     ),
     "a section of ours": ({"deepspeed": {"optimizer": {"type": "Adam"}}}, 1, "use optimizer in the YAML"),
     "pipeline passthrough": (

@@ -103,7 +103,7 @@ def make(plain: dict[str, Any], world: Any) -> tuple[Any, Any, Any]:
         whole = Transformer(run.model)
     prepare_deepspeed()
     model = parallelize(whole, mesh, run)
-    optimizer = make_optimizer(model, run.optimizer, world.device)
+    optimizer = make_optimizer(model, run, mesh.tensor)
     engine = make_engine(model, optimizer, deepspeed_config(run, world.size), mesh)
     return run, mesh, make_runner(engine, mesh)
 

@@ -9,7 +9,7 @@ import torch
 
 from pretrain.config.model import Model
 from pretrain.model.transformer import Transformer
-from pretrain.parallel.cuts import Cut, cut_of
+from pretrain.parallel.cuts import Cut, cut_of, stacked
 from tests.model.builders import STYLES, small
 
 
@@ -55,3 +55,10 @@ def test_the_parts_make_up_the_whole(style: str, size: int) -> None:
             held += mine.numel()
             part.put(mine, joined)
         assert torch.equal(joined, whole) and held == whole.numel()
+
+
+def test_what_is_stacked_in_one_parameter() -> None:
+    """4 heads of 8 over 2 key/value heads: 32, 16 and 16 rows."""
+    qkv = stacked(small(kv_heads=2), "blocks.0.attention.qkv.weight", (64, 32))
+    assert qkv == (slice(0, 32), slice(32, 48), slice(48, 64))
+    assert stacked(small(), "blocks.0.mlp.up.weight", (128, 32)) == (slice(0, 128),)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from pretrain.checkpoint.saved import KINDS, Saved
+from pretrain.checkpoint.saved import Saved
 from pretrain.config.load import load_run
 from tests.example import small_run
 from tests.processes import train_processes, train_rows
@@ -91,7 +91,7 @@ def parts(run: Path, step: int) -> dict[tuple[str, str], torch.Tensor]:
     """Weights and moments of a checkpoint by name."""
     checkpoint = run / "checkpoints" / f"step-{step:08d}"
     saved = Saved(checkpoint, load_run(checkpoint / "run.yaml").model)
-    return {(name, kind): saved.part(name, kind, 0, 1).clone() for name in saved.names for kind in KINDS}
+    return {(name, kind): saved.part(name, kind, 0, 1).clone() for name in saved.names for kind in saved.kinds(name)}
 
 
 def test_another_layout_goes_on_with_the_updates_that_were_made(corpus: Path, tmp_path: Path) -> None:

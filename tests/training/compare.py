@@ -49,7 +49,7 @@ def train(run: dict[str, Any], processes: int) -> Trained:
 
 def train_reference(row: Row, corpus: Path, directory: Path) -> Trained:
     """One fp32 process, ZeRO 0."""
-    return train(run_of(corpus, directory, row.model, row.masked, row.ramp), 1)
+    return train(run_of(corpus, directory, row.model, row.masked, row.ramp, row.optimizer), 1)
 
 
 def train_row(row: Row, corpus: Path, directory: Path) -> Trained:

@@ -34,8 +34,7 @@ def main(output: str) -> int:
         (directory / "corpus").mkdir()
         corpus = make_corpus(directory / "corpus")
         for name, row in ROWS.items():
-            key = f"{row.model} {row.masked} {row.ramp}"
-            if key not in references:
+            if (key := row.reference) not in references:
                 references[key] = train_reference(row, corpus, directory / f"reference-{len(references)}")
             started = time.monotonic()
             found = difference(train_row(row, corpus, directory / name), references[key])

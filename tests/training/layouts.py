@@ -3,7 +3,8 @@
 Rows named `pair-` cover every pair of values of tensor {1, 2, 4}, pipe {1, 2, 4}, data {1, 2}, ZeRO {0, 1, 2, 3},
 sequence parallel, recompute mode, schedule, micro-batch, document mask and model style that a valid layout of up to 8
 processes can have. `data-` rows are data parallelism alone, `edge-` rows shapes that do not divide evenly, `family-`
-rows the other members of the family (ALiBi, QK-norm, parallel blocks), `bf16-` rows the other number format.
+rows the other members of the family (ALiBi, QK-norm, parallel blocks), `muon-` and `adafactor-` rows other optimizers,
+each held against one process with the same, `bf16-` rows the other number format.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ LLAMA = {
     "tied_embeddings": False,
 }
 
+ADAMW: dict[str, Any] = {}
+
 
 class Row(NamedTuple):
     """One layout of one model. The vocabulary of all is 211, which no tensor size divides."""
@@ -38,6 +41,13 @@ class Row(NamedTuple):
     """Whether the batch grows from 8 to 16 samples, which leaves a long pipeline too few micro-batches."""
     slow: bool = False
     """Left to `make test-layouts`."""
+    optimizer: dict[str, Any] = ADAMW
+    """Fields of the section, over those of the run."""
+
+    @property
+    def reference(self) -> str:
+        """Rows with the same are held against the same process."""
+        return f"{self.model} {self.masked} {self.ramp} {self.optimizer}"
 
 
 def _layout(tensor: int = 1, pipe: int = 1, zero: int = 1, **more: Any) -> dict[str, Any]:
@@ -52,6 +62,9 @@ BESIDE = {**GPT3, "parallel_block": True}
 QK_NORM = {**LLAMA, "qk_norm": True}
 GPTJ = {**LLAMA, "rope_fraction": 0.5, "parallel_block": True, "qk_norm": True}
 """LLaMA's parts in GPT-J's block, normed: gated inner columns, shared keys and one gathered input meet."""
+MUON = {"name": "muon"}
+ORIGINAL = {**MUON, "adjust_lr": "original", "nesterov": False, "adamw_learning_rate": 5e-4}
+ADAFACTOR = {"name": "adafactor", "learning_rate": 1e-2}
 
 ROWS = {
     # processes, micro-batch, layout
@@ -113,6 +126,18 @@ ROWS = {
     "family-gptj-t2-p2-d2-dual": Row(8, 1, _layout(2, 2, **DUAL), GPTJ, True, slow=True),
     "family-bf16-gptj-t2": Row(2, 4, _layout(2), GPTJ, compute="bf16", slow=True),
     "family-bf16-alibi-t2-zero3": Row(2, 4, _layout(2, zero=3), {**ALIBI, "qk_norm": True}, compute="bf16", slow=True),
+    "muon-zero0-p2": Row(2, 2, _layout(zero=0), optimizer=MUON),
+    "muon-zero1-p2": Row(2, 4, _layout(), optimizer=MUON),
+    "muon-zero2-p4": Row(4, 1, _layout(zero=2), optimizer=MUON, slow=True),
+    "muon-offload-p2": Row(2, 2, _layout(offload="optimizer"), optimizer=MUON, slow=True),
+    "muon-llama-t2-zero0": Row(2, 4, _layout(2, zero=0), LLAMA, optimizer=ORIGINAL, slow=True),
+    "muon-llama-t4-d2-zero2": Row(8, 2, _layout(4, zero=2), LLAMA, optimizer=ORIGINAL, slow=True),
+    "muon-t2-p2-d2-masked": Row(8, 2, _layout(2, 2), GPT3, True, optimizer=MUON),
+    "muon-llama-p4": Row(4, 2, _layout(1, 4), LLAMA, optimizer=MUON, slow=True),
+    "muon-p2-dual-d2": Row(4, 1, _layout(1, 2, **DUAL), optimizer=MUON, slow=True),
+    "adafactor-p2": Row(2, 2, _layout(zero=0), optimizer=ADAFACTOR),
+    "bf16-muon-zero1-p2": Row(2, 2, _layout(), optimizer=MUON, compute="bf16", slow=True),
+    "bf16-muon-t2-p2-d2": Row(8, 2, _layout(2, 2), optimizer=MUON, compute="bf16", slow=True),
     "bf16-zero1-p2": Row(2, 2, _layout(zero=1), compute="bf16"),
     "bf16-zero2-p2": Row(2, 2, _layout(zero=2), compute="bf16"),
     "bf16-zero3-p2": Row(2, 1, _layout(zero=3), compute="bf16"),
@@ -125,7 +150,12 @@ ROWS = {
 
 
 def run_of(
-    corpus: Path, directory: Path, model: dict[str, Any] = GPT3, masked: bool = False, ramp: bool = True
+    corpus: Path,
+    directory: Path,
+    model: dict[str, Any] = GPT3,
+    masked: bool = False,
+    ramp: bool = True,
+    optimizer: dict[str, Any] = ADAMW,
 ) -> dict[str, Any]:
     """A run of 20 steps with a batch ramp, a late mixture and clipping that bites; ZeRO 0, one pass a step."""
     samples = 5 * 8 + 15 * 16 if ramp else 20 * 16
@@ -144,7 +174,7 @@ def run_of(
             "micro_batch_size": 8,
             "ramp": {"start": 8, "tokens": 640} if ramp else None,
         },
-        "optimizer": {"learning_rate": 1e-3, "clip": 0.5},
+        "optimizer": {"learning_rate": 1e-3, "clip": 0.5, **optimizer},
         "schedule": {"warmup": 640},
         "precision": {"compute": "fp32"},
         "parallel": {"zero": 0},
@@ -159,4 +189,4 @@ def run_of_row(row: Row, corpus: Path, directory: Path) -> dict[str, Any]:
         "batch": {"micro_batch_size": row.micro_batch_size},
         "precision": {"compute": row.compute},
     }
-    return merge(run_of(corpus, directory, row.model, row.masked, row.ramp), changes)
+    return merge(run_of(corpus, directory, row.model, row.masked, row.ramp, row.optimizer), changes)

@@ -21,8 +21,7 @@ def reference(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     trained: dict[str, Trained] = {}
 
     def of(row: Row) -> Trained:
-        key = f"{row.model} {row.masked} {row.ramp}"
-        if key not in trained:
+        if (key := row.reference) not in trained:
             trained[key] = train_reference(row, corpus, tmp_path_factory.mktemp("reference"))
         return trained[key]
 

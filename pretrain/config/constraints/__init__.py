@@ -12,12 +12,13 @@ from pretrain.config.constraints.own import OWN
 from pretrain.config.constraints.rule import Case, Constraint
 from pretrain.config.constraints.settings import SETTINGS
 from pretrain.config.constraints.tensor import TENSOR
+from pretrain.config.constraints.update import UPDATE
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.run import Run
 
 __all__ = ["CONSTRAINTS", "Case", "Constraint", "check_run", "find_problems"]
 
-CONSTRAINTS: tuple[Constraint, ...] = (*LAYOUT, *TENSOR, *BATCH, *SETTINGS, *OWN)
+CONSTRAINTS: tuple[Constraint, ...] = (*LAYOUT, *TENSOR, *BATCH, *UPDATE, *SETTINGS, *OWN)
 
 
 def check_run(run: Run, processes: int, node_size: int | None = None) -> None:

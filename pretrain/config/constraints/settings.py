@@ -1,4 +1,4 @@
-"""Rules that hold on any layout: schedule, mixture, checkpoints, the passthrough to DeepSpeed."""
+"""Rules that hold on any layout: mixture, checkpoints, the passthrough to DeepSpeed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,6 @@ from pretrain.config.constraints.batch import whole_batches
 from pretrain.config.constraints.rule import Case, Constraint, Violations
 from pretrain.config.deepspeed import contradictions
 from pretrain.config.errors import Problem
-
-
-def _schedule(case: Case) -> Violations:
-    schedule = case.run.schedule
-    decay = schedule.decay or case.run.train.tokens
-    if schedule.name == "cosine" and schedule.warmup >= decay:
-        rule = f"must be below the end of the decay ({decay:,} tokens)"
-        yield Problem("schedule.warmup", schedule.warmup, rule, f"schedule.warmup: {decay // 100}")
-
-
-def _betas(case: Case) -> Violations:
-    for index, beta in enumerate(case.run.optimizer.betas):
-        if not 0 <= beta < 1:
-            yield Problem(f"optimizer.betas.{index}", beta, "must be in [0, 1)", "GPT-3: 0.9 and 0.95")
 
 
 def _mixtures(case: Case) -> Violations:
@@ -64,18 +50,6 @@ def _deepspeed(case: Case) -> Violations:
 
 
 SETTINGS = (
-    Constraint(
-        "warmup-before-decay",
-        "with cosine, warmup < decay",
-        "the cosine starts where the warm-up ends",
-        _schedule,
-    ),
-    Constraint(
-        "betas",
-        "0 <= beta < 1",
-        "a decay of 1 never forgets and divides by zero in the bias correction",
-        _betas,
-    ),
     Constraint(
         "mixture-positive",
         "every mixture has a weight > 0",

@@ -1,0 +1,33 @@
+"""What an algorithm keeps of a parameter between two updates, by the parameter's canonical name. No torch.
+
+Whoever makes an optimizer, saves its state, reads it under another layout or counts its bytes asks here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Group = Literal["orthogonal", "matrix", "vector"]
+GROUPS: tuple[Group, ...] = ("orthogonal", "matrix", "vector")
+"""In the order in which an optimizer has them: matrices whose update Muon makes orthogonal, others, and what has one
+dim and does not decay."""
+
+Shape = tuple[int, ...]
+
+
+def group_of(algorithm: str, name: str, dims: int) -> Group:
+    """The group of a parameter with so many dims. Embeddings and head are no maps between features: not for Muon."""
+    if dims < 2:
+        return "vector"
+    return "orthogonal" if algorithm == "muon" and name.startswith("blocks.") else "matrix"
+
+
+def moments_of(algorithm: str, group: Group, shape: Shape) -> dict[str, Shape]:
+    """The moments of a parameter of this shape, by their names in the optimizer's state, and their shapes."""
+    if group == "orthogonal":
+        return {"momentum_buffer": shape}
+    if algorithm != "adafactor":
+        return {"exp_avg": shape, "exp_avg_sq": shape}
+    if group == "vector":
+        return {"variance": shape}
+    return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
