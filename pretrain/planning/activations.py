@@ -113,7 +113,7 @@ def head_bytes(model: Model, parallel: Parallel, batch: int, tokens: int, kept: 
 def stage_bytes(run: Run, stage: range, kept: Storing) -> float:
     """Of one micro-batch in the layers `stage` of [embedding, blocks, head], with what they share."""
     model, shape = run.model, (run.batch.micro_batch_size, run.sequence_length)
-    total = _shared(model, run.parallel, run.sequence_length, kept)
+    total = _shared(run, kept)
     for layer in stage:
         if layer == 0:
             total += embedding_bytes(model, run.parallel, *shape, kept)
@@ -124,14 +124,21 @@ def stage_bytes(run: Run, stage: range, kept: Storing) -> float:
     return total
 
 
-def _shared(model: Model, parallel: Parallel, tokens: int, kept: Storing) -> float:
+def _shared(run: Run, kept: Storing) -> float:
     """Rotary cosines and sines; the mask of written-out attention, or ALiBi's for a fused one (a sum keeps nothing)."""
-    written_out = model.attention == "plain"
+    model, tokens, written_out = run.model, run.sequence_length, run.model.attention == "plain"
     if model.positions == "alibi":
-        is_kept = kept.bias and not written_out
-        return model.heads / parallel.tensor * tokens**2 * kept.number if is_kept else 0
+        return 0 if written_out or not kept.bias else _biases(run) * kept.number
     rotary = tokens * model.rope_width * 4 if model.positions == "rope" else 0
     return rotary + (tokens**2 if written_out else 0)
+
+
+def _biases(run: Run) -> float:
+    """Numbers: a table of all scores of each head, for each width of bands, and for each sample with its documents."""
+    model, tokens = run.model, run.sequence_length
+    widths = {min(model.band_of(layer) or tokens, tokens) for layer in range(model.layers)}
+    samples = run.batch.micro_batch_size if run.data.document_mask else 1
+    return len(widths) * samples * model.heads / run.parallel.tensor * tokens**2
 
 
 def activation_bytes(run: Run, pipe: int, kept: Storing, order: Sequence[Instruction] = ()) -> float:

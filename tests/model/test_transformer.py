@@ -168,7 +168,7 @@ def test_materialize_keeps_embeddings_tied() -> None:
     assert model.head.weight is model.embedding.tokens.weight and not model.head.weight.is_meta
 
 
-@pytest.mark.parametrize("style", ["gpt", "llama-gqa"])
+@pytest.mark.parametrize("style", ["gpt", "llama-gqa", "alibi", "swiglu beside"])
 def test_compiles_without_graph_breaks(style: str) -> None:
     config = small(**STYLES[style], layers=2, bands={"width": 4})
     model = build(config)

@@ -88,10 +88,15 @@ def test_the_sum_is_what_autograd_keeps(style: str) -> None:
 
 
 def test_alibi_is_a_table_on_a_cpu_only() -> None:
-    """4 heads of 128 x 128 in fp32, of each tensor rank half."""
+    """4 heads of 128 x 128 in fp32, of each tensor rank half; 4 samples with documents, dense and banded layers."""
     model = {"vocab_size": 256, "positions": "alibi"}
-    for tensor, table in ((1, 4 * 128**2 * 4), (2, 2 * 128**2 * 4)):
-        run = make_run(model=model, parallel={"tensor": tensor}, precision={"compute": "fp32"})
+    masked = {"data": {"document_mask": True}, "model": {**model, "bands": {"width": 16}}}
+    for changes, table in (
+        ({"model": model}, 4 * 128**2 * 4),
+        ({"model": model, "parallel": {"tensor": 2}}, 2 * 128**2 * 4),
+        (masked, 2 * 4 * 4 * 128**2 * 4),
+    ):
+        run = make_run(**changes, precision={"compute": "fp32"})
         kept = storing(run, on_gpu=False)
         without = activation_bytes(run, 0, kept._replace(bias=False))
         assert activation_bytes(run, 0, kept) - without == table
