@@ -7,6 +7,7 @@ import json
 import mailbox
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,14 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with mylab/ as the page has it."""
     folder = tmp_path_factory.mktemp("laboratory")
     blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, flags=re.S)
-    assert {name for name, _ in blocks} >= {"mylab/sinks.py", "mylab/layers.py", "mylab/sources.py", "mylab/rules.py"}
+    assert {name for name, _ in blocks} >= {
+        "mylab/optim.py",
+        "mylab/schedules.py",
+        "mylab/sinks.py",
+        "mylab/layers.py",
+        "mylab/sources.py",
+        "mylab/rules.py",
+    }
     (folder / "mylab").mkdir()
     for name, text in blocks:
         (folder / name).write_text(text)
@@ -69,7 +77,36 @@ def test_a_run_with_own_parts(laboratory: Path) -> None:
     assert (laboratory / "best.txt").read_text() == f"{best:.4f} nats at step 20\n"
     plain = yaml.safe_load((laboratory / "run" / "run.yaml").read_text())
     assert plain["model"]["mlp"] == {"class": "mylab.layers.SquaredReLU", "scale": 1.0}
+    assert plain["optimizer"]["class"] == "mylab.optim.Lion" and plain["optimizer"]["betas"] == [0.95, 0.98]
+    rates = [row["learning_rate"] for row in rows if row["kind"] == "train"]
+    # warm-up to 128 tokens; then 1e-4 x (1 + cos(pi t / 640)) / 2 at 128, 192, and 704 = 640 + 64 tokens
+    assert rates[:3] == pytest.approx([0.5e-4, 0.9045085e-4, 0.7938926e-4])
+    assert rates[10] == pytest.approx(0.9755283e-4)
     assert plain["monitoring"]["sinks"] == [{"class": "mylab.sinks.Best", "path": "best.txt"}]
+
+
+def test_moments_of_an_own_optimizer_go_on_under_another_layout(laboratory: Path) -> None:
+    """Saved by one process at half, and on with ZeRO 2 on two: the curve is that of an undisturbed run."""
+    whole = run_file(laboratory, "whole", model={"dropout": 0})
+    assert pretrain(laboratory, "train", whole).returncode == 0
+    half = run_file(laboratory, "half", model={"dropout": 0}, checkpoint={"every": "10 steps", "keep_last": 3})
+    assert pretrain(laboratory, "train", half).returncode == 0
+    for step in ("20", "latest"):
+        path = laboratory / "half" / "checkpoints" / (step if step == "latest" else f"step-{int(step):08d}")
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "pretrain.train"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [half, "parallel.zero=2", "batch.micro_batch_size=1"]
+    done = subprocess.run(
+        [*command, *words], cwd=laboratory, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stdout
+    curves = []
+    for name in ("whole", "half"):
+        lines = (laboratory / name / "metrics.jsonl").read_text().splitlines()
+        curves.append([row["loss"] for row in map(json.loads, lines) if row["kind"] == "train"])
+    assert len(curves[0]) == 20 and curves[1] == pytest.approx(curves[0], rel=1e-5)
 
 
 def test_a_corpus_of_own_documents(laboratory: Path) -> None:

@@ -90,7 +90,7 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
     ]
     if (then := saved.layout["optimizer"]) != now.layout["optimizer"]:
         rule = f"was trained with {then}, whose moments mean nothing to {now.layout['optimizer']}"
-        fix_optimizer = f"optimizer.name: {then}, or begin another run"
+        fix_optimizer = f"optimizer: {then}, or begin another run"
         problems.append(Problem(f"checkpoint {checkpoint.name} optimizer", then, rule, fix_optimizer))
     plans = [DataPlan.from_plain(state.plan).until(saved.step) for state in (saved, now)]
     if plans[0] != plans[1]:

@@ -101,6 +101,7 @@ class CorpusTokenizer(Section):
 class CorpusSource(Replaceable):
     """One source of documents."""
 
+    NAMED_BY = "kind"
     kind: Kind
     """jsonl: a JSON object a line. parquet: a row a document. text: a file a document. html: a file a page.
     warc: the HTML responses of a crawl, or its texts (.wet). Files but Parquet may end in .gz, .zst, .bz2 or .xz.
@@ -147,17 +148,13 @@ class CorpusSource(Replaceable):
     @model_validator(mode="before")
     @classmethod
     def _one_path(cls, value: object) -> object:
-        if isinstance(value, dict) and ("class" in value or value.get("own")):
-            value = {"kind": "own", **value}
         if isinstance(value, dict):
             return {k: (v,) if k in ("paths", "packages") and isinstance(v, str) else v for k, v in value.items()}
         return value
 
     @model_validator(mode="after")
     def _of_kind(self) -> Self:
-        needed = "own" if self.own else REQUIRED[self.kind]
-        if self.own and self.kind != "own":
-            raise ValueError(f"class is for sources of kind own, this is {self.kind}; fix: remove kind")
+        needed = REQUIRED[self.kind]
         if not getattr(self, needed):
             raise ValueError(f"a source of kind {self.kind} needs {needed}; fix: add `{needed}:`")
         for name in sorted(self.model_fields_set & set(OF_KIND)):

@@ -26,6 +26,9 @@ def moments_of(algorithm: str, group: Group, shape: Shape) -> dict[str, Shape]:
     """The moments of a parameter of this shape, by their names in the optimizer's state, and their shapes."""
     if group == "orthogonal":
         return {"momentum_buffer": shape}
+    if algorithm.endswith(")"):  # an own one (Optimizer.algorithm)
+        names = algorithm.partition("(")[2].removesuffix(")")
+        return {name: shape for name in names.split(", ") if name}
     if algorithm != "adafactor":
         return {"exp_avg": shape, "exp_avg_sq": shape}
     if group == "vector":

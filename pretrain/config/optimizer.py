@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from pretrain.config.own import Replaceable
 from pretrain.config.section import Section, only_for
 
 ADAM = ("adamw", "muon")
@@ -21,16 +22,19 @@ OF_ALGORITHM = {
     "adamw_learning_rate": MUON,
     "beta2_decay": ADAFACTOR,
     "clip_threshold": ADAFACTOR,
+    "moments": ("own",),
 }
 """Fields that only some algorithms have."""
 
 
-class Optimizer(Section):
+class Optimizer(Replaceable):
     """How weights are updated. The defaults of AdamW are GPT-3's (Brown et al. 2020, Appendix B)."""
 
-    name: Literal["adamw", "muon", "adafactor"] = "adamw"
+    OF_OTHERS = frozenset(OF_ALGORITHM) - {"moments"}
+    name: Literal["adamw", "muon", "adafactor", "own"] = "adamw"
     """adamw: Loshchilov & Hutter 2019. muon: Jordan et al. 2024 for the matrices of the blocks, AdamW for embeddings,
-    head, norms and biases. adafactor: Shazeer & Stern 2018, without momentum."""
+    head, norms and biases. adafactor: Shazeer & Stern 2018, without momentum. own: a class of
+    yours, named by `class` (docs/own-parts.md)."""
     learning_rate: float = Field(gt=0)
     """Peak learning rate. Of adafactor: relative to the size of each parameter."""
     weight_decay: float = Field(0.1, ge=0)
@@ -57,6 +61,10 @@ class Optimizer(Section):
     clip_threshold: float = Field(1.0, gt=0)
     """Largest root mean square of Adafactor's update of a parameter, before its size."""
 
+    moments: tuple[str, ...] | None = None
+    """Of an own optimizer: what it keeps of each weight, by the names in its state; as large as the parameter. Default:
+    the class's attribute `moments`."""
+
     @model_validator(mode="after")
     def _of_algorithm(self) -> Self:
         return only_for(self, OF_ALGORITHM, "optimizers")
@@ -64,7 +72,19 @@ class Optimizer(Section):
     @model_serializer(mode="wrap")
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what the algorithm does not have."""
-        return {key: value for key, value in write(self).items() if self.name in OF_ALGORITHM.get(key, (self.name,))}
+        plain = {key: value for key, value in write(self).items() if self.name in OF_ALGORITHM.get(key, (self.name,))}
+        return self.unfolded(plain)
+
+    @property
+    def algorithm(self) -> str:
+        """What the moments in a checkpoint mean: the name, of an own optimizer its path and the names of its moments.
+
+        Raises ConfigError when an own one cannot be imported.
+        """
+        if self.own is None:
+            return self.name
+        moments = getattr(self.own.load("optimizer"), "moments", ()) if self.moments is None else self.moments
+        return f"{self.own.path}({', '.join(moments)})"
 
 
 class Precision(Section):

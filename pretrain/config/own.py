@@ -13,9 +13,9 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import (
     ConfigDict,
@@ -47,7 +47,7 @@ class Seam(NamedTuple):
 OPTIMIZER = Seam(("step", "state_dict", "load_state_dict"), ("params",), ("lr",))
 """A torch.optim.Optimizer."""
 SCHEDULE = Seam(("__call__",))
-"""Called with tokens seen and tokens of the run (of the step's end), it gives the learning rate / the peak."""
+"""Called with the tokens seen at the end of a step and those of the run, it gives the learning rate / the peak."""
 SINK = Seam(("write", "flush", "rewind", "close"))
 """pretrain.monitoring.metrics.Sink."""
 SOURCE = Seam(("units", "read"))
@@ -180,6 +180,10 @@ class Replaceable(Section):
     """A section whose algorithm may be an own part: `class`, and beside it the section's fields and its arguments."""
 
     model_config = ConfigDict(json_schema_extra=lambda schema: _open(schema, []))
+    NAMED_BY: ClassVar[str] = "name"
+    """The field that says which algorithm it is: `own` for an own one."""
+    OF_OTHERS: ClassVar[Collection[str]] = ()
+    """Fields of other algorithms: an own one may have arguments of these names."""
 
     own: Own | None = None
     """The own part; in a YAML its `class` and arguments stand in the section itself."""
@@ -189,12 +193,27 @@ class Replaceable(Section):
     def _fold(cls, value: object) -> object:
         if not isinstance(value, Mapping) or "class" not in value:
             return value
-        fields = {key: field for key, field in value.items() if key in cls.model_fields}
-        return {**fields, "own": {key: field for key, field in value.items() if key not in cls.model_fields}}
+        kept = set(cls.model_fields) - set(cls.OF_OTHERS)
+        fields = {key: field for key, field in value.items() if key in kept}
+        own = {key: field for key, field in value.items() if key not in kept}
+        return {cls.NAMED_BY: "own", **fields, "own": own}
+
+    @model_validator(mode="after")
+    def _own_or_not(self) -> Self:
+        if (kind := getattr(self, self.NAMED_BY)) != "own" and self.own:
+            raise ValueError(
+                f"class says that it is your own, {self.NAMED_BY} that it is {kind}; fix: remove one of them"
+            )
+        if kind == "own" and not self.own:
+            raise ValueError(f"{self.NAMED_BY}: own needs a class; fix: class: mylab.module.Class")
+        return self
 
     @model_serializer(mode="wrap")
     def _unfold(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        plain: dict[str, Any] = write(self)
+        return self.unfolded(write(self))
+
+    def unfolded(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """The section as a YAML has it, from its fields."""
         own = plain.pop("own", None)
         return {**own, **plain} if own else plain
 

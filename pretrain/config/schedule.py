@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from pretrain.config.section import Section, only_for
+from pretrain.config.own import Replaceable
+from pretrain.config.section import only_for
 from pretrain.config.units import Tokens
 
 FALLING = ("cosine", "linear")
@@ -15,13 +16,15 @@ OF_COURSE = {"decay": FALLING, "min_ratio": FALLING, "timescale": ("inverse_sqrt
 """Fields that only some courses have."""
 
 
-class Schedule(Section):
+class Schedule(Replaceable):
     """Learning rate against tokens."""
 
-    name: Literal["cosine", "linear", "inverse_sqrt", "constant", "wsd"] = "cosine"
+    OF_OTHERS = frozenset(OF_COURSE)
+    name: Literal["cosine", "linear", "inverse_sqrt", "constant", "wsd", "own"] = "cosine"
     """The course after the warm-up. cosine: to min_ratio of the peak (Loshchilov & Hutter 2017). linear: the same in a
     straight line. inverse_sqrt: as 1 / sqrt(tokens) (Vaswani et al. 2017, section 5.3). constant: the peak. wsd: the
-    peak and then a cool-down (warm-up, stable, decay: Hu et al. 2024)."""
+    peak and then a cool-down (warm-up, stable, decay: Hu et al. 2024). own: a class of yours, named by `class`
+    (docs/own-parts.md)."""
     warmup: Tokens = Field(0, ge=0)
     """Linear from 0 to the peak over this many tokens."""
     decay: Tokens | None = Field(None, ge=1)
@@ -46,7 +49,8 @@ class Schedule(Section):
     @model_serializer(mode="wrap")
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what the course does not have."""
-        return {key: value for key, value in write(self).items() if self.name in OF_COURSE.get(key, (self.name,))}
+        plain = {key: value for key, value in write(self).items() if self.name in OF_COURSE.get(key, (self.name,))}
+        return self.unfolded(plain)
 
     def cooldown_of(self, tokens: int) -> int:
         """Tokens of the cool-down of a run of `tokens` tokens."""

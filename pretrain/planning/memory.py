@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pretrain.config.counts import block_matrices
 from pretrain.config.layout import Layout
+from pretrain.config.moments import moments_of
 from pretrain.config.run import Run
 from pretrain.config.widths import PAPER, Widths, widths_of
 from pretrain.planning.parts import Parts, layers_of, parts_of
@@ -39,6 +40,9 @@ def _spared(run: Run, parts: Parts, pipe: int) -> float:
     if run.optimizer.name == "muon":  # one for the matrices of the blocks
         blocks = sum(0 < layer <= run.model.layers for layer in layers_of(run, pipe))
         return 4 * blocks * block_matrices(run.model) / run.parallel.tensor
+    if run.optimizer.name == "own":
+        moments = moments_of(run.optimizer.algorithm, "matrix", ())
+        return 4 * (2 - len(moments)) * parts.total
     if run.optimizer.name == "adafactor":  # a row and a column for a matrix, which are not counted, one for the rest
         return 8 * parts.matrices + 4 * (parts.vectors + parts.repeated)
     return 0

@@ -10,6 +10,7 @@ from torch import nn
 
 from pretrain.config.moments import GROUPS, group_of
 from pretrain.config.optimizer import Optimizer
+from pretrain.config.own import OPTIMIZER
 from pretrain.config.run import Run
 from pretrain.parallel.mesh import Axis
 from pretrain.parallel.muon import Muon, matrices_of
@@ -71,6 +72,14 @@ def adafactor(groups: Groups, named: Named, run: Run, tensor: Axis) -> torch.opt
     )
 
 
+def own(groups: Groups, named: Named, run: Run, tensor: Axis) -> torch.optim.Optimizer:
+    """A class of somebody's own, called as every torch.optim.Optimizer is."""
+    config = run.optimizer
+    assert config.own is not None
+    made: torch.optim.Optimizer = config.own.make("optimizer", OPTIMIZER, groups, lr=config.learning_rate)
+    return made
+
+
 def _adam(config: Optimizer) -> dict[str, Any]:
     return {"lr": config.learning_rate, "betas": config.betas, "eps": config.epsilon, "fused": True}
 
@@ -79,5 +88,6 @@ ALGORITHMS: dict[str, Callable[[Groups, Named, Run, Axis], torch.optim.Optimizer
     "adamw": adamw,
     "muon": muon,
     "adafactor": adafactor,
+    "own": own,
 }
 """By optimizer.name."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
+from pretrain.config.own import SCHEDULE, Own
 from pretrain.config.run import Run
 
 
@@ -80,10 +82,23 @@ def constant(run: Run, tokens: int) -> float:
     return 1.0
 
 
+def own(run: Run, tokens: int) -> float:
+    """What a class of somebody's own says."""
+    assert run.schedule.own is not None
+    return float(_made(run.schedule.own.model_dump_json())(tokens, run.train.tokens))
+
+
+@lru_cache(maxsize=8)
+def _made(own: str) -> Callable[[int, int], float]:
+    made: Callable[[int, int], float] = Own.model_validate_json(own).make("schedule", SCHEDULE)
+    return made
+
+
 COURSES: dict[str, Callable[[Run, int], float]] = {
     "cosine": falling,
     "linear": falling,
     "inverse_sqrt": inverse_sqrt,
     "constant": constant,
     "wsd": constant,
+    "own": own,
 }

@@ -109,7 +109,7 @@ def saved_layout(layout: Layout, run: Run) -> dict[str, Any]:
         "schedule": parallel.schedule if layout.pipe > 1 else "",
         "zero": parallel.zero,
         "compute": run.precision.compute,
-        "optimizer": run.optimizer.name,
+        "optimizer": run.optimizer.algorithm,
     }
 
 

@@ -186,6 +186,11 @@ BROKEN = {
         "monitoring.sinks.0.class", "must have the methods write", "docs/own-parts.md",
         {"monitoring": {"sinks": []}},
     ),
+    "own-optimizer-moments": Broken(
+        {"optimizer": {"class": "torch.optim.RMSprop"}}, 1,
+        "optimizer.moments", "the class has no attribute `moments`", "moments: [exp_avg]",
+        {"optimizer": {"class": "torch.optim.RMSprop", "moments": ["square_avg"]}},
+    ),
     "own-mlp-whole": Broken(
         {"model": {"mlp": {"class": "torch.nn.SiLU"}}, "parallel": {"tensor": 2}}, 2,
         "model.mlp.class", "must derive from pretrain.model.layers.MLP", "parallel.tensor: 1",

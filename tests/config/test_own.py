@@ -83,7 +83,7 @@ def test_a_constructor_that_raises() -> None:
 
 def test_a_source_names_no_other_kind() -> None:
     source = {"class": "lab.Mails", "kind": "jsonl", "paths": "x", "weight": 1}
-    with pytest.raises(ConfigError, match="class is for sources of kind own"):
+    with pytest.raises(ConfigError, match="class says that it is your own, kind that it is jsonl"):
         Corpus.parse({"name": "x", "tokenizer": "t", "sources": {"a": source}})
 
 

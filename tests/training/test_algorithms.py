@@ -89,7 +89,7 @@ def test_another_optimizer_is_refused(corpus: Path, tmp_path: Path) -> None:
     train_processes(run, 1)
     assert finish(start(run, 1, ["optimizer.name=muon", "train.tokens=2560"])) == [2]
     assert "was trained with adamw, whose moments mean nothing to muon" in told(run)
-    assert "optimizer.name: adamw, or begin another run" in told(run)
+    assert "optimizer: adamw, or begin another run" in told(run)
 
 
 def test_a_cool_down_branches_off_a_stable_run(corpus: Path, tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ def _parts(run: Run) -> dict[str, tuple[Own, own.Seam, tuple[str, ...]]]:
     found: dict[str, tuple[Own, own.Seam, tuple[str, ...]]] = {
         f"monitoring.sinks.{n}": (sink, own.SINK, ()) for n, sink in enumerate(run.monitoring.sinks)
     }
+    for field in ("optimizer", "schedule"):
+        section, seam = getattr(run, field), getattr(own, field.upper())
+        if section.own:
+            found[field] = (section.own, seam, tuple(set(type(section).model_fields) - set(section.OF_OTHERS)))
     if run.model.mlp:
         found["model.mlp"] = (run.model.mlp, own.MLP, ())
     return found
@@ -24,6 +28,17 @@ def _parts(run: Run) -> dict[str, tuple[Own, own.Seam, tuple[str, ...]]]:
 def _loads(case: Case) -> Violations:
     for field, (part, seam, known) in _parts(case.run).items():
         yield from part.problems(field, seam, known)
+
+
+def _moments(case: Case) -> Violations:
+    optimizer = case.run.optimizer
+    if optimizer.own is None or optimizer.moments is not None:
+        return
+    if list(optimizer.own.problems("optimizer", own.OPTIMIZER)):
+        return  # told by the rule above
+    if not hasattr(optimizer.own.load("optimizer"), "moments"):
+        rule = f"must say what {optimizer.own.path} keeps of each weight: the class has no attribute `moments`"
+        yield Problem("optimizer.moments", None, rule, "moments: [exp_avg], or [] where it keeps nothing")
 
 
 def _mlp_whole(case: Case) -> Violations:
@@ -42,6 +57,12 @@ OWN = (
         "the path of an own part leads to a class that takes its arguments",
         "it is imported on each process, after the queue",
         _loads,
+    ),
+    Constraint(
+        "own-optimizer-moments",
+        "the moments of an own optimizer are known by name",
+        "checkpoints hold them, and give them back under another layout",
+        _moments,
     ),
     Constraint(
         "own-mlp-whole",
