@@ -32,7 +32,7 @@ def schedule_rows(run: Run, rows: int) -> Iterator[Row]:
     last, schedule, total = plan.steps(run.train.tokens), run.schedule, run.train.tokens
     corners = [schedule.warmup, schedule.decay, total - schedule.cooldown_of(total)]
     places = [total * n // (rows - 1) for n in range(rows)] + [place for place in corners if place]
-    steps = {plan.steps(max(1, place)) for place in places} | {phase.first_step + 1 for phase in plan.phases}
+    steps = {plan.steps(max(1, place)) for place in places} | {1, plan.phases[-1].first_step + 1}
     for step in sorted(step for step in steps if step <= last):
         yield _row(run, plan, step)
 
