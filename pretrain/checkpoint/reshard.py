@@ -6,6 +6,7 @@ engine can read any other's checkpoint, since both speak of fp32 master weights 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,28 +18,40 @@ from pretrain.parallel.mesh import Mesh
 
 def reshard(engine: Any, saved: Saved, mesh: Mesh, step: int) -> None:
     """Fill weights and optimizer state of `engine`, after `step` steps, from a checkpoint of any layout."""
-    target = _target(engine, mesh.at.data, step)
+    target = _target(engine, mesh.at.data)
+    target.start(step)
     with torch.no_grad():
         for name, parameter in engine.module.named_parameters():
             for kind in KINDS:
                 target.put(parameter, kind, saved.part(name, kind, mesh.tensor.rank, mesh.tensor.size))
 
 
-def _target(engine: Any, data_rank: int, step: int) -> Target:
+def begin(engine: Any, part: Callable[[str, int, int], Tensor], mesh: Mesh) -> None:
+    """Fill the weights of a fresh engine: `part(name, rank, size)` is what a tensor rank holds of a parameter, fp32."""
+    target = _target(engine, mesh.at.data)
+    with torch.no_grad():
+        for name, parameter in engine.module.named_parameters():
+            target.put(parameter, "weight", part(name, mesh.tensor.rank, mesh.tensor.size))
+
+
+def _target(engine: Any, data_rank: int) -> Target:
     stage = engine.zero_optimization_stage()
     if stage == 0:
-        return Target(engine.optimizer, step)
+        return Target(engine.optimizer)
     if stage == 3:
-        return PartitionedWeights(engine.optimizer, step, data_rank)
-    return PartitionedOptimizer(engine.optimizer.optimizer, step)
+        return PartitionedWeights(engine.optimizer, data_rank)
+    return PartitionedOptimizer(engine.optimizer.optimizer)
 
 
 class Target:
     """ZeRO 0: torch's optimizer itself, with whole parameters. The others differ in where the values lie."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
-        for group in optimizer.param_groups:
+
+    def start(self, step: int) -> None:
+        """Make room for the moments, to be filled, as after `step` steps."""
+        for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 self._start(parameter, group, step)
 
@@ -74,10 +87,13 @@ class PartitionedOptimizer(Target):
 class PartitionedWeights(Target):
     """ZeRO 3: this data rank's piece of every parameter, the last one padded."""
 
-    def __init__(self, optimizer: Any, step: int, rank: int) -> None:
-        self.optimizer, self.rank = optimizer.optimizer, rank
-        for index, flat in enumerate(optimizer.fp32_partitioned_groups_flat):
-            group = self.optimizer.param_groups[optimizer.sub_group_to_group_id[index]]
+    def __init__(self, optimizer: Any, rank: int) -> None:
+        self._zero, self.optimizer, self.rank = optimizer, optimizer.optimizer, rank
+
+    def start(self, step: int) -> None:
+        """As the others, of each piece of a group."""
+        for index, flat in enumerate(self._zero.fp32_partitioned_groups_flat):
+            group = self.optimizer.param_groups[self._zero.sub_group_to_group_id[index]]
             self._start(flat, group, step)
 
     def put(self, parameter: nn.Parameter, kind: Kind, value: Tensor) -> None:
