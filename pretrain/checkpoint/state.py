@@ -92,9 +92,8 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
         for field, rule in rules.items()
         if getattr(saved, field) != getattr(now, field)
     ]
-    if now.initial_weights != (
-        GONE if now.initial_weights == GONE and saved.initial_weights else saved.initial_weights
-    ):
+    gone = now.initial_weights == GONE and saved.initial_weights  # and not needed any more
+    if now.initial_weights != saved.initial_weights and not gone:
         rule = f"began with {_weights(saved)}, the run says that it does with {_weights(now)}"
         problems.append(Problem(f"checkpoint {checkpoint.name} initial_weights", saved.initial_weights, rule, fix))
     plans = [DataPlan.from_plain(state.plan).until(saved.step) for state in (saved, now)]

@@ -53,8 +53,8 @@ class Train(Section):
     seed: int = Field(1234, ge=0, lt=2**63)
     """Seed of initial weights, data order and dropout."""
     initial_weights: str | None = None
-    """Directory that `pretrain import` wrote: the weights before the first step, with `model: DIR/model.yaml`. A run that
-    goes on from a checkpoint does not read it. None: weights are drawn from the seed."""
+    """Directory that `pretrain import` wrote: the weights before the first step, with `model: DIR/model.yaml`. Not
+    needed any more once there is a checkpoint. None: weights are drawn from the seed."""
     validate_every: Every | None = None
     """How often the validation loss is computed; it always is at the end. None: only at the end."""
     validation_tokens: Tokens = Field(1_000_000, ge=1)

@@ -57,12 +57,12 @@ class Architecture:
     def misfits(self, model: Model) -> list[Problem]:
         """Why the architecture does not hold `model`; empty when it does."""
         known = {*self.keys.values(), *self.translated, *UNRELATED}
-        allowed = {field: (value,) for field, value in self.holds.items()}
+        allowed: dict[str, tuple[object, ...]] = {field: (value,) for field, value in self.holds.items()}
         allowed |= {field: tuple(dict.fromkeys(words.values())) for field, words in self.words.values()}
         found = []
         for field, value in resolved(model).items():
-            can = allowed.get(field) or (neutral(model, field),)
-            if field not in known and value not in can:
+            can = (value,) if field in known else allowed.get(field) or (neutral(model, field),)
+            if value not in can:
                 found.append(self.misfit(field, value, f"must be {' or '.join(map(str, can))}"))
         return [*found, *self.rules(model)]
 

@@ -76,7 +76,7 @@ def ordered(architecture: Architecture, model: Model, shapes: dict[str, Shape]) 
 
 def their_shapes(matches: dict[str, Match], shapes: dict[str, Shape]) -> dict[str, Shape]:
     """Of the tensors that parameters of these shapes become."""
-    found = {}
+    found: dict[str, Shape] = {}
     for match in matches.values():
         if match.theirs:
             parts = match.split(torch.empty(shapes[match.ours], device="meta"))

@@ -41,7 +41,7 @@ def transposed(ours: str, theirs: str) -> Match:
 
 def rows(ours: str, theirs: Sequence[str], sizes: Sequence[int]) -> Match:
     """Blocks of rows that are tensors of their own there, such as queries, keys and values."""
-    return Match(ours, tuple(theirs), lambda value: value.split(list(sizes)), torch.cat)
+    return Match(ours, tuple(theirs), lambda value: torch.split(value, list(sizes)), torch.cat)
 
 
 def scaled(match: Match, part: int, factor: float) -> Match:

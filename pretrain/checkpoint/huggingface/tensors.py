@@ -51,7 +51,7 @@ class Writer:
             raise OverflowError(f"{name} has numbers up to {value.abs().max().item():.3g}")
         file, place = self._places[name]
         file.seek(place)
-        file.write(memoryview(rounded.view(-1).view(torch.uint8).numpy()))
+        file.write(rounded.view(-1).view(torch.uint8).numpy().data)
         self._missing.remove(name)
 
     def __enter__(self) -> Self:
@@ -67,10 +67,11 @@ class Writer:
             raise ValueError(f"never written: {', '.join(sorted(self._missing))}")
 
     def _open(self, path: Path, shapes: Mapping[str, Shape]) -> None:
-        header, places, place = {"__metadata__": {"format": "pt"}}, {}, 0
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        places, place = {}, 0
         for name, shape in shapes.items():
             end = place + math.prod(shape) * self._dtype.itemsize
-            header[name] = {"dtype": TYPES[self._dtype], "shape": shape, "data_offsets": (place, end)}  # type: ignore[dict-item]
+            header[name] = {"dtype": TYPES[self._dtype], "shape": shape, "data_offsets": (place, end)}
             places[name], place = place, end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)

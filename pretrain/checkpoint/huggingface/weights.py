@@ -51,7 +51,7 @@ class Fingerprint:
     def add(self, name: str, value: Tensor) -> None:
         """The next parameter."""
         self._digest.update(f"{name} {tuple(value.shape)}".encode())
-        self._digest.update(memoryview(value.float().contiguous().view(-1).numpy()))
+        self._digest.update(value.float().contiguous().numpy().data)
 
     def __str__(self) -> str:
         return self._digest.hexdigest()[:16]
