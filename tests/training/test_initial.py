@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from pretrain.checkpoint.files import list_checkpoints
 from pretrain.checkpoint.huggingface.export import export
@@ -129,8 +130,6 @@ def test_a_resume_from_other_weights(imported: Path, corpus: Path, tmp_path: Pat
     train_processes(run, 1)
     write_huggingface(tmp_path / "theirs", "llama", num_key_value_heads=2, num_hidden_layers=2, initializer_range=0.5)
     path = tmp_path / "theirs" / "model.safetensors"
-    from safetensors.torch import load_file, save_file
-
     save_file({name: value * 2 for name, value in load_file(path).items()}, path)
     import_model(tmp_path / "theirs", tmp_path / "other", check=False)
     run["train"]["initial_weights"] = str(tmp_path / "other")
@@ -180,8 +179,6 @@ def test_no_directory(imported: Path, corpus: Path, tmp_path: Path) -> None:
 
 
 def test_a_directory_that_lost_a_tensor(imported: Path, corpus: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     shutil.copytree(imported, tmp_path / "ours")
     path = tmp_path / "ours" / "model.safetensors"
     weights = load_file(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from pretrain.checkpoint.huggingface.architecture import Architecture
 from pretrain.checkpoint.huggingface.beside import check_room, check_target, written_beside
@@ -110,15 +111,18 @@ def _write_weights(
     fingerprint = Fingerprint()
     with Writer(directory, their_shapes(matches, shapes), dtype, shard_bytes) as writer:
         for match in matches.values():
-            value = weights.whole(match.ours)
-            fingerprint.add(match.ours, value)
-            for name, part in zip(match.theirs, match.split(value), strict=True):
-                try:
-                    writer.put(name, part)
-                except OverflowError as error:
-                    raise ConfigError.of("--dtype", "fp16", f"holds up to 65504; {error}", "--dtype bf16") from None
-            del value
+            _put(match, weights.whole(match.ours), writer, fingerprint)
         return str(fingerprint), writer.bytes
+
+
+def _put(match: Match, value: Tensor, writer: Writer, fingerprint: Fingerprint) -> None:
+    """One parameter, which nothing refers to afterwards."""
+    fingerprint.add(match.ours, value)
+    for name, part in zip(match.theirs, match.split(value), strict=True):
+        try:
+            writer.put(name, part)
+        except OverflowError as error:
+            raise ConfigError.of("--dtype", "fp16", f"holds up to 65504; {error}", "--dtype bf16") from None
 
 
 def _write_texts(directory: Path, weights: Weights, architecture: Architecture, dtype: Precision) -> None:

@@ -30,6 +30,7 @@ from pretrain.config.model import Model
 from tokenizer import Tokenizer, load_tokenizer
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZERS = ("tokenizer.json*", "vocab.*", "*.model", "tekken.json")
 HEAD = "lm_head.weight"
 
 
@@ -121,6 +122,9 @@ def _no_weights(path: Path) -> ConfigError:
 
 
 def _tokenizer(path: Path, model: Model) -> Tokenizer:
+    if not any(found for pattern in TOKENIZERS for found in path.glob(pattern)):  # transformers would make an empty one
+        rule, fix = "has no tokenizer", "copy the tokenizer's files there: a run checks that its corpus was made with it"
+        raise ConfigError.of("tokenizer", str(path), rule, fix)
     tokenizer = load_tokenizer(path)
     _ = tokenizer.end_of_text  # raises where there is none
     if tokenizer.vocab_size > model.vocabulary:

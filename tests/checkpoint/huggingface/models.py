@@ -59,7 +59,7 @@ def write_imported(config: Model, directory: Path, seed: int = 0) -> dict[str, T
     parameters, shapes = dict(build(config, seed).named_parameters()), shapes_of(config)
     weights = {name: parameters[name].detach()[: shape[0]] for name, shape in shapes.items()}
     if config.bands and config.bias:
-        weights |= {name: value * 0 for name, value in weights.items() if name.endswith("qkv.bias")}
+        weights |= {name: torch.zeros_like(value) for name, value in weights.items() if name.endswith("qkv.bias")}
     with Writer(directory, shapes, torch.float32, 10**9) as writer:
         for name, value in weights.items():
             writer.put(name, value)
@@ -102,7 +102,7 @@ def write_huggingface(directory: Path, family: str, tokenizer: Tokenizer | None 
     kind, arguments = FAMILY[family]
     config_class = getattr(transformers, f"{kind}Config")
     head = "LMHeadModel" if kind == "GPT2" else "ForCausalLM"
-    config = config_class(vocab_size=VOCABULARY, **{**SHAPE, **arguments, **more})
+    config = config_class(**{"vocab_size": VOCABULARY, **SHAPE, **arguments, **more})
     model = getattr(transformers, kind + head)(config)
     torch.manual_seed(3)
     with torch.no_grad():
