@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launch import script, slurm
 from launch.record import describe, holder, read_json, read_launch
+from pretrain.checkpoint.huggingface.imported import check_initial_weights
 from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.counts import parameter_count
@@ -115,7 +116,9 @@ def settled(run: Run, nodes: int) -> Run:
 def corpus(case: Case) -> str:
     """The manifest opens, sizes match, it serves the run's mixtures, and the rules hold with its vocabulary."""
     manifest, run = load_manifest(case.run.data.manifest), case.run
-    settled(with_vocabulary(run, manifest), run.cluster.nodes)
+    run = with_vocabulary(run, manifest)
+    settled(run, run.cluster.nodes)
+    check_initial_weights(run, manifest.tokenizer, case.directory / "checkpoints")
     Corpus(manifest, run.sequence_length, run.data.document_mask).plan(run)
     tokens = sum(source.splits["train"].tokens for source in manifest.sources.values())
     return f"{short(tokens)} tokens, tokenizer {manifest.tokenizer.fingerprint}"

@@ -9,8 +9,10 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
+from pretrain.checkpoint.huggingface.imported import check_initial_weights
 from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError, RunError
@@ -36,6 +38,7 @@ def train(path: str, overrides: Sequence[str] = ()) -> int:
     manifest = load_manifest(run.data.manifest)
     run = with_vocabulary(run, manifest)
     check_run(run, place.size, place.node_size)  # the vocabulary is known only now
+    check_initial_weights(run, manifest.tokenizer, Path(run.run_directory) / "checkpoints")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     world = join_world(run.resilience)
     assert world.watch is not None

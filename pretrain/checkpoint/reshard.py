@@ -6,6 +6,7 @@ engine can read any other's checkpoint, since both speak of fp32 master weights 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,28 +19,40 @@ from pretrain.parallel.mesh import Mesh
 
 def reshard(engine: Any, saved: Saved, mesh: Mesh, step: int) -> None:
     """Fill weights and optimizer state of `engine`, after `step` steps, from a checkpoint of any layout."""
-    target = _target(engine, mesh.at.data, saved.algorithm, step)
+    target = _target(engine, mesh.at.data, saved.algorithm)
+    target.start(step)
     with torch.no_grad():
         for name, parameter in engine.module.named_parameters():
             for kind in saved.kinds(name):
                 target.put(parameter, kind, saved.part(name, kind, mesh.tensor.rank, mesh.tensor.size))
 
 
-def _target(engine: Any, data_rank: int, algorithm: str, step: int) -> Target:
+def begin(engine: Any, part: Callable[[str, int, int], Tensor], mesh: Mesh) -> None:
+    """Fill the weights of a fresh engine: `part(name, rank, size)` is what a tensor rank holds of a parameter, fp32."""
+    target = _target(engine, mesh.at.data, "")
+    with torch.no_grad():
+        for name, parameter in engine.module.named_parameters():
+            target.put(parameter, "weight", part(name, mesh.tensor.rank, mesh.tensor.size))
+
+
+def _target(engine: Any, data_rank: int, algorithm: str) -> Target:
     stage = engine.zero_optimization_stage()
     if stage == 0:
-        return Target(engine.optimizer, algorithm, step)
+        return Target(engine.optimizer, algorithm)
     if stage == 3:
-        return PartitionedWeights(engine.optimizer, algorithm, step, data_rank)
-    return PartitionedOptimizer(engine.optimizer.optimizer, algorithm, step)
+        return PartitionedWeights(engine.optimizer, algorithm, data_rank)
+    return PartitionedOptimizer(engine.optimizer.optimizer, algorithm)
 
 
 class Target:
     """ZeRO 0: torch's optimizer itself, with whole parameters. The others differ in where the values lie."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, algorithm: str, step: int) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, algorithm: str) -> None:
         self.optimizer, self.algorithm = optimizer, algorithm
-        for group in optimizer.param_groups:
+
+    def start(self, step: int) -> None:
+        """Make room for the moments, to be filled, as after `step` steps."""
+        for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 self._start(parameter, group, step)
 
@@ -74,10 +87,13 @@ class PartitionedOptimizer(Target):
 class PartitionedWeights(Target):
     """ZeRO 3: this data rank's piece of every parameter, the last one padded."""
 
-    def __init__(self, optimizer: Any, algorithm: str, step: int, rank: int) -> None:
-        self.optimizer, self.algorithm, self.rank = optimizer.optimizer, algorithm, rank
-        for index, flat in enumerate(optimizer.fp32_partitioned_groups_flat):
-            group = self.optimizer.param_groups[optimizer.sub_group_to_group_id[index]]
+    def __init__(self, optimizer: Any, algorithm: str, rank: int) -> None:
+        self._zero, self.optimizer, self.algorithm, self.rank = optimizer, optimizer.optimizer, algorithm, rank
+
+    def start(self, step: int) -> None:
+        """As the others, of each piece of a group."""
+        for index, flat in enumerate(self._zero.fp32_partitioned_groups_flat):
+            group = self.optimizer.param_groups[self._zero.sub_group_to_group_id[index]]
             self._start(flat, group, step)
 
     def put(self, parameter: nn.Parameter, kind: Kind, value: Tensor) -> None:

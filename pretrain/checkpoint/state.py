@@ -12,7 +12,9 @@ from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import Layout
 from pretrain.data.plan import DataPlan, differences
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+GONE = "gone"
+"""Instead of a fingerprint of initial weights whose directory is not there any more."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class TrainState:
     """By source, tokens predicted; for a person: they follow from plan and samples."""
     spikes: dict[str, Any] = field(default_factory=dict)
     """What judging the next step depends on (resilience.spikes.History), and how many updates were left out."""
+    initial_weights: str = ""
+    """Fingerprint of the imported weights that the run began with; empty: drawn from the seed."""
     format_version: int = FORMAT_VERSION
 
     @property
@@ -65,7 +69,9 @@ def read_state(checkpoint: Path) -> TrainState:
     if plain.get("format_version") == 2:  # from before spikes were judged
         plain |= {"spikes": {}, "format_version": 3}
     if plain.get("format_version") == 3:  # from before sources were counted
-        plain |= {"corpus": {}, "served": {}, "format_version": FORMAT_VERSION}
+        plain |= {"corpus": {}, "served": {}, "format_version": 4}
+    if plain.get("format_version") == 4:  # from before weights were imported
+        plain |= {"initial_weights": "", "format_version": FORMAT_VERSION}
     if isinstance(plain.get("layout"), dict):  # from before there was a choice
         plain["layout"] = {"optimizer": "adamw"} | plain["layout"]
     if plain.get("format_version") != FORMAT_VERSION or set(plain) != {field.name for field in fields(TrainState)}:
@@ -92,6 +98,10 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
         rule = f"was trained with {then}, whose moments mean nothing to {now.layout['optimizer']}"
         fix_optimizer = f"optimizer: {then}, or begin another run"
         problems.append(Problem(f"checkpoint {checkpoint.name} optimizer", then, rule, fix_optimizer))
+    gone = now.initial_weights == GONE and saved.initial_weights  # and not needed any more
+    if now.initial_weights != saved.initial_weights and not gone:
+        rule = f"began with {_weights(saved)}, the run says that it does with {_weights(now)}"
+        problems.append(Problem(f"checkpoint {checkpoint.name} initial_weights", saved.initial_weights, rule, fix))
     plans = [DataPlan.from_plain(state.plan).until(saved.step) for state in (saved, now)]
     if plans[0] != plans[1]:
         what = "; ".join(differences(*plans))
@@ -99,6 +109,10 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
         problems.append(Problem(f"checkpoint {checkpoint.name} plan", saved.plan_fingerprint, rule, fix))
     if problems:
         raise ConfigError(problems)
+
+
+def _weights(state: TrainState) -> str:
+    return f"imported weights ({state.initial_weights})" if state.initial_weights else "weights drawn from its seed"
 
 
 def _corpora(then: dict[str, int], now: dict[str, int]) -> str:

@@ -10,7 +10,9 @@ from pretrain.cli import (
     checkpoint,
     config,
     corpus,
+    export,
     generate,
+    import_,
     launch,
     logs,
     order,
@@ -43,6 +45,8 @@ app.command("cancel")(stop.cancel)
 app.command("report")(report.report)
 app.command("verify")(verify.verify)
 app.command("generate")(generate.generate)
+app.command("export")(export.export)
+app.command("import")(import_.import_)
 
 
 def main() -> None:

@@ -53,6 +53,9 @@ class Train(Section):
     """The run ends with the first step at which this many tokens have been seen."""
     seed: int = Field(1234, ge=0, lt=2**63)
     """Seed of initial weights, data order and dropout."""
+    initial_weights: str | None = None
+    """Directory that `pretrain import` wrote: the weights before the first step, with `model: DIR/model.yaml`. Not
+    needed any more once there is a checkpoint. None: weights are drawn from the seed."""
     validate_every: Every | None = None
     """How often the validation loss is computed; it always is at the end. None: only at the end."""
     validation_tokens: Tokens = Field(1_000_000, ge=1)

@@ -17,6 +17,7 @@ from pretrain.parallel.process import World
 from pretrain.resilience.skipped import NAME, Skipped, decode
 from pretrain.resilience.spikes import History
 from pretrain.training.directory import RunDirectory
+from pretrain.training.initial import begin_from_weights
 from pretrain.training.setup import Session, first_state
 
 VOID = ".rolledback"
@@ -34,7 +35,9 @@ def go_on(session: Session, directory: RunDirectory) -> tuple[Session, TrainStat
     run_id = session.world.first(directory.run_id() if session.world.is_writer else None)
     state = fresh = first_state(session, run_id or "")
     checkpoint = find_whole(directory.checkpoints, session.world, messages.append)
-    if checkpoint is not None:
+    if checkpoint is None:
+        messages += begin_from_weights(session)
+    else:
         state = resume(session.engine, checkpoint, fresh, session.run.model, session.mesh, messages.append)
         messages.append(f"going on from {checkpoint}")
         messages += [row.message for row in skipped if row.to_step == state.step]  # else told before, and kept

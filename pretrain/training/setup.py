@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pretrain.checkpoint.huggingface.imported import weights_fingerprint
 from pretrain.checkpoint.state import TrainState
 from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.layout import Layout
@@ -98,6 +99,7 @@ def first_state(session: Session, run_id: str) -> TrainState:
         model_fingerprint=run.model.fingerprint(),
         layout=saved_layout(session.mesh.layout, run),
         corpus={name: source.splits["train"].tokens for name, source in manifest.sources.items()},
+        initial_weights=weights_fingerprint(run.train.initial_weights),
     )
 
 

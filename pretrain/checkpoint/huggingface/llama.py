@@ -1,0 +1,95 @@
+"""LlamaForCausalLM (Touvron et al. 2023) and MistralForCausalLM without a sliding window, which is the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from pretrain.checkpoint.huggingface.architecture import Architecture, Config, kinds, wrong_key
+from pretrain.checkpoint.huggingface.match import Match, rows, same
+from pretrain.config.errors import ConfigError, Problem
+from pretrain.config.model import Model
+
+SHAPE = {
+    "num_hidden_layers": "layers",
+    "hidden_size": "d_model",
+    "num_attention_heads": "heads",
+    "num_key_value_heads": "kv_heads",
+    "head_dim": "d_head",
+    "intermediate_size": "d_ff",
+    "max_position_embeddings": "context",
+    "vocab_size": "vocab_size",
+    "rms_norm_eps": "norm_epsilon",
+    "initializer_range": "init_std",
+    "tie_word_embeddings": "tied_embeddings",
+}
+
+
+class Llama(Architecture):
+    """Rotary positions, RMSNorm, SwiGLU, grouped queries."""
+
+    name = "LlamaForCausalLM"
+    model_type = "llama"
+    base = "model."
+    keys: ClassVar = {**SHAPE, "attention_bias": "bias", "mlp_bias": "bias"}
+    words: ClassVar = {"hidden_act": ("activation", {"silu": "swiglu", "swish": "swiglu"})}
+    holds: ClassVar = {"positions": "rope", "norm": "rmsnorm"}
+    translated = ("rope_theta",)
+    dropouts = ("attention_dropout",)
+    buffers = (".rotary_emb.inv_freq",)
+
+    modules: ClassVar = {
+        "attention.out": "self_attn.o_proj",
+        "mlp.gate": "mlp.gate_proj",
+        "mlp.up": "mlp.up_proj",
+        "mlp.down": "mlp.down_proj",
+    }
+
+    def matches(self, model: Model) -> Iterator[Match]:
+        sizes = [heads * model.head_width for heads in (model.heads, model.key_heads, model.key_heads)]
+        yield same("embedding.tokens.weight", "model.embed_tokens.weight")
+        for layer in range(model.layers):
+            here, there = f"blocks.{layer}", f"model.layers.{layer}"
+            yield same(f"{here}.attention_norm.weight", f"{there}.input_layernorm.weight")
+            yield same(f"{here}.mlp_norm.weight", f"{there}.post_attention_layernorm.weight")
+            for kind in kinds(model):
+                projections = [f"{there}.self_attn.{letter}_proj.{kind}" for letter in "qkv"]
+                yield rows(f"{here}.attention.qkv.{kind}", projections, sizes)
+                for ours, theirs in self.modules.items():
+                    yield same(f"{here}.{ours}.{kind}", f"{there}.{theirs}.{kind}")
+        yield same("head.norm.weight", "model.norm.weight")
+        if not model.tied_embeddings:
+            yield same("head.weight", "lm_head.weight")
+
+    def rules(self, model: Model) -> Iterator[Problem]:
+        if model.d_model % model.heads:
+            yield self.misfit("heads", model.heads, f"must divide d_model ({model.d_model}), whatever d_head is,")
+
+    def config(self, model: Model) -> Config:
+        rope = {"rope_type": "default", "rope_theta": model.rope_theta}
+        # rope_theta is where versions before 5 look for it
+        return super().config(model) | {"rope_parameters": rope, "rope_theta": model.rope_theta}
+
+    def fields(self, config: Config) -> Config:
+        return super().fields(config) | {"rope_theta": rope_theta(config)}
+
+
+class Mistral(Llama):
+    """Only read: a model of it is written as LLaMA's."""
+
+    name = "MistralForCausalLM"
+    model_type = "mistral"
+    keys: ClassVar = SHAPE
+    holds: ClassVar = {**Llama.holds, "bias": False}
+    fixed: ClassVar = {"sliding_window": None}
+
+
+def rope_theta(config: Config) -> float:
+    """The base of plain rotary positions. Raises ConfigError for scaled or partial ones."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if (kind := rope.get("rope_type", rope.get("type", "default"))) != "default":
+        key, rule = "rope_parameters.rope_type (rope_scaling in older files)", "must be default: positions not scaled"
+        raise ConfigError([wrong_key(key, kind, rule)])
+    if (share := rope.get("partial_rotary_factor", config.get("partial_rotary_factor")) or 1.0) != 1.0:
+        raise ConfigError([wrong_key("partial_rotary_factor", share, "must be 1: all of a head is rotated")])
+    return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)

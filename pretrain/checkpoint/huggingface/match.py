@@ -1,0 +1,85 @@
+"""How one of our parameters lies in tensors of another architecture, both ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+Parts = tuple[Tensor, ...]
+
+
+class NotZeroError(ValueError):
+    """Numbers that the other side has no place for."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """One of our parameters and the tensors that it is, or is a part of, there."""
+
+    ours: str
+    theirs: tuple[str, ...]
+    """Empty: they have none, and ours must be zero."""
+    split: Callable[[Tensor], Parts]
+    """Ours into theirs. Raises NotZeroError."""
+    join: Callable[[Parts], Tensor]
+    """Theirs into ours. Raises NotZeroError."""
+
+
+def same(ours: str, theirs: str) -> Match:
+    """The same tensor under another name."""
+    return Match(ours, (theirs,), lambda value: (value,), lambda parts: parts[0])
+
+
+def transposed(ours: str, theirs: str) -> Match:
+    """A matrix kept as inputs x outputs, as in GPT-2's Conv1D."""
+    return Match(ours, (theirs,), lambda value: (value.T,), lambda parts: parts[0].T)
+
+
+def rows(ours: str, theirs: Sequence[str], sizes: Sequence[int]) -> Match:
+    """Blocks of rows that are tensors of their own there, such as queries, keys and values."""
+    return Match(ours, tuple(theirs), lambda value: torch.split(value, list(sizes)), torch.cat)
+
+
+def scaled(match: Match, part: int, factor: float) -> Match:
+    """`match` with one part of theirs multiplied by `factor` on the way out and divided on the way back."""
+
+    def times(parts: Parts, by: float) -> Parts:
+        return (*parts[:part], parts[part] * by, *parts[part + 1 :])
+
+    return replace(
+        match,
+        split=lambda value: times(match.split(value), factor),
+        join=lambda parts: match.join(times(parts, 1 / factor)),
+    )
+
+
+def zero_bias(match: Match, bias: str) -> Match:
+    """`match` where they have a bias beside it that our model does not have."""
+
+    def join(parts: Parts) -> Tensor:
+        _check_zero(parts[-1], bias)
+        return match.join(parts[:-1])
+
+    return Match(
+        match.ours, (*match.theirs, bias), lambda value: (*match.split(value), value.new_zeros(len(value))), join
+    )
+
+
+def absent(ours: str, shape: tuple[int, ...]) -> Match:
+    """A parameter of ours that they do not have."""
+
+    def split(value: Tensor) -> Parts:
+        _check_zero(value, ours)
+        return ()
+
+    return Match(ours, (), split, lambda _: torch.zeros(shape))
+
+
+def _check_zero(value: Tensor, name: str) -> None:
+    if value.any():
+        largest, count = value.abs().max().item(), math.prod(value.shape)
+        raise NotZeroError(f"{name} must be zero; the largest of its {count:,} numbers is {largest:.3g}")
