@@ -1,4 +1,4 @@
-"""How weights are updated: algorithm, learning rate against tokens, number formats."""
+"""How weights are updated: algorithm, learning rate against tokens."""
 
 from __future__ import annotations
 
@@ -38,10 +38,3 @@ class Schedule(Section):
     """Tokens at which the decay ends; flat after. Default: train.tokens."""
     min_ratio: float = Field(0.1, ge=0, le=1)
     """Final learning rate / peak."""
-
-
-class Precision(Section):
-    """Number formats."""
-
-    compute: Literal["fp32", "bf16"] = "bf16"
-    """Of weights and activations in forward and backward; master weights, optimizer and loss are fp32."""

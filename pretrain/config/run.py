@@ -17,8 +17,9 @@ from pretrain.config.checkpoint import Checkpoint
 from pretrain.config.cluster import Cluster
 from pretrain.config.model import Model
 from pretrain.config.monitoring import Monitoring
-from pretrain.config.optimizer import Optimizer, Precision, Schedule
+from pretrain.config.optimizer import Optimizer, Schedule
 from pretrain.config.parallel import Parallel
+from pretrain.config.precision import Precision
 from pretrain.config.resilience import Resilience
 from pretrain.config.section import Section
 from pretrain.config.units import Count, Every, Size, Tokens

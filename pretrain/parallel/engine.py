@@ -26,13 +26,19 @@ def partitioner(config: dict[str, Any], mesh: Mesh) -> Callable[[nn.Module], Non
         return None
     import deepspeed
 
-    grid, dtype = make_grid(mesh), torch.bfloat16 if config["bf16"]["enabled"] else torch.float32
+    grid, dtype = make_grid(mesh), _number_format(config)
     group = None if grid is None else grid.get_data_parallel_group()
 
     def partition(layer: nn.Module) -> None:
         deepspeed.zero.Init(layer.to(dtype), data_parallel_group=group, config_dict_or_path=config, mpu=grid)
 
     return partition
+
+
+def _number_format(config: dict[str, Any]) -> torch.dtype:
+    if config.get("fp16", {}).get("enabled"):
+        return torch.float16
+    return torch.bfloat16 if config["bf16"]["enabled"] else torch.float32
 
 
 def make_engine(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], mesh: Mesh) -> Any:
@@ -54,9 +60,13 @@ def prepare_deepspeed() -> None:
     """
     import deepspeed
     import deepspeed.ops
+    from deepspeed.accelerator import get_accelerator
     from deepspeed.git_version_info import installed_ops
 
     vars(deepspeed.ops)["__compatible_ops__"] = dict.fromkeys(installed_ops, False)
+    if not torch.cuda.is_available():
+        # it asks for instructions that make fp16 fast; torch computes it on any CPU
+        vars(get_accelerator())["is_fp16_supported"] = lambda: True
     _import_without_compiler("deepspeed.runtime.zero.muon.muon_optimizer")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)

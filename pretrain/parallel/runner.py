@@ -49,6 +49,9 @@ class Runner(Protocol):
     def leave_out(self) -> None:
         """Throw the gradients away after `reduce`: weights and moments stay as they are."""
 
+    def scale_loss(self, scale: float) -> None:
+        """From now on multiply gradients with `scale` until the update, which divides them again; fp16 only."""
+
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         """The losses per token of `number` micro-batches, where computed, without gradients."""
 
@@ -66,6 +69,7 @@ class _Engine:
         self.sensor = Sensor(engine.module.parameters(), mesh.world.device)
         update = make_update(engine, mesh, step)
         self.norm, self.update, self.leave_out = update.norm, update.apply, update.leave_out
+        self.scale_loss = update.scale_loss
 
 
 class Whole(_Engine):

@@ -35,8 +35,17 @@ class Update:
         """The global norm before clipping, of gradients that are summed over ranks. All ranks call it together."""
         if self._norm is None:
             answer = self._compute()
-            self._norm = answer, self._as_number(answer)
+            self._norm = answer, self._as_number(answer) / self.loss_scale
         return self._norm[1]
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss was multiplied with; the engine divides gradients by it before it clips. 1 but in fp16."""
+        return float(getattr(self.engine.optimizer, "loss_scale", 1.0))
+
+    def scale_loss(self, scale: float) -> None:
+        """From now on multiply the loss with `scale`; fp16 only."""
+        self.engine.optimizer.loss_scale = scale
 
     def apply(self) -> float:
         """Clip and update; the norm before clipping."""

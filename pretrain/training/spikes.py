@@ -31,9 +31,12 @@ class RollBack(Exception):  # noqa: N818
 
 
 def make_judge(session: Session, state: TrainState) -> Judge:
-    """The judge of the step that follows `state`."""
+    """The judge of the step that follows `state`, whose loss scale is set."""
     history, config = History.from_plain(state.spikes), session.run.resilience.spikes
-    return lambda loss, norm: judge(history, loss, norm, config)
+    scaling = session.run.precision.scaling
+    if scaling is not None:
+        session.runner.scale_loss(history.scale_under(scaling).value)
+    return lambda loss, norm: judge(history, loss, norm, config, scaling)
 
 
 def describe(session: Session, step: int, result: StepResult) -> str:
@@ -49,8 +52,12 @@ def describe(session: Session, step: int, result: StepResult) -> str:
 
 def told(session: Session, state: TrainState, result: StepResult) -> Iterator[str]:
     """Of a step after which training goes on, what a person should know. All ranks call it together."""
-    if result.verdict.finding is not None:
-        done = "training goes on" if result.verdict.updates else "its update is left out"
+    verdict = result.verdict
+    if verdict.overflow and verdict.history.scale is not None:
+        scales = f"{verdict.loss_scale:,.15g}; the next is {verdict.history.scale.value:,.15g}"
+        yield f"fp16 overflow at step {state.step}, its update is left out: the loss scale was {scales}"
+    elif verdict.finding is not None:
+        done = "training goes on" if verdict.updates else "its update is left out"
         yield f"{describe(session, state.step - 1, result)}: {done}"
 
 

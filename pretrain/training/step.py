@@ -139,6 +139,8 @@ def train_step(
         runner.update()
     else:
         runner.leave_out()
+    if verdict.overflow and not verdict.finding:
+        runner.sensor.take()  # what it saw is no clue to a later step
     clues = None
     if verdict.finding and not verdict.finding.is_number:
         clues = _clues(runner, fed, per_token, micro_batches, mesh)

@@ -16,8 +16,8 @@ import yaml
 from pretrain.config.constraints import check_run, find_problems
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import Layout
-from pretrain.config.optimizer import Precision
 from pretrain.config.parallel import Parallel
+from pretrain.config.precision import Precision
 from pretrain.config.run import Batch, Run
 from pretrain.verification.scale import SAMPLES, small_tensor
 

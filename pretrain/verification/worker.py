@@ -80,5 +80,8 @@ class Watched:
     def leave_out(self) -> None:
         self._runner.leave_out()
 
+    def scale_loss(self, scale: float) -> None:
+        self._runner.scale_loss(scale)
+
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         return self._runner.evaluate(batches, number)
