@@ -112,6 +112,11 @@ def gradient_norm(engine: Any, mesh: Mesh) -> Tensor:
     return norm
 
 
+def loss_scale(engine: Any) -> float:
+    """What the loss was multiplied with; the engine divides gradients by it before it clips. 1 but in fp16."""
+    return float(getattr(engine.optimizer, "loss_scale", 1.0))
+
+
 def summed_gradient(engine: Any, weight: nn.Parameter) -> Tensor:
     """The tensor in which DeepSpeed sums a parameter's gradient over micro-batches; it depends on its optimizer."""
     in_fp32 = getattr(weight, "_hp_grad", None)

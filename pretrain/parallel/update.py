@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretrain.parallel.engine import gradient_norm, replaced
+from pretrain.parallel.engine import gradient_norm, loss_scale, replaced
 from pretrain.parallel.mesh import Mesh
 
 
@@ -35,13 +35,8 @@ class Update:
         """The global norm before clipping, of gradients that are summed over ranks. All ranks call it together."""
         if self._norm is None:
             answer = self._compute()
-            self._norm = answer, self._as_number(answer) / self.loss_scale
+            self._norm = answer, self._as_number(answer) / loss_scale(self.engine)
         return self._norm[1]
-
-    @property
-    def loss_scale(self) -> float:
-        """What the loss was multiplied with; the engine divides gradients by it before it clips. 1 but in fp16."""
-        return float(getattr(self.engine.optimizer, "loss_scale", 1.0))
 
     def scale_loss(self, scale: float) -> None:
         """From now on multiply the loss with `scale`; fp16 only."""

@@ -48,6 +48,9 @@ DUAL, WHOLE = {"schedule": "dualpipev"}, {"sequence_parallel": False}
 FULL, SELECTIVE = {"recompute": "full"}, {"recompute": "selective"}
 BANDS = {**GPT3, "bands": {"width": 5}}
 
+SCALED: dict[str, dict[str, Any]] = {"fp16": {"loss_scale": {"initial": 2**12, "window": 8}}}
+"""A scale that doubles twice in 20 steps and overflows in none: a step left out would be compared with one that is not."""
+
 ROWS = {
     # processes, micro-batch, layout
     "data-zero0-p2": Row(2, 1, _layout(zero=0)),
@@ -138,6 +141,6 @@ def run_of_row(row: Row, corpus: Path, directory: Path) -> dict[str, Any]:
     changes = {
         "parallel": row.parallel,
         "batch": {"micro_batch_size": row.micro_batch_size},
-        "precision": {"compute": row.compute},
+        "precision": {"compute": row.compute, **SCALED.get(row.compute, {})},
     }
     return merge(run_of(corpus, directory, row.model, row.masked, row.ramp), changes)
