@@ -47,12 +47,15 @@ Mixture = dict[str, Weight]
 
 
 class Train(Section):
-    """How long, from which seed, and when to look at the validation loss."""
+    """How long, on which objective, from which seed, and when to look at the validation loss."""
 
     tokens: Tokens = Field(ge=1)
     """The run ends with the first step at which this many tokens have been seen."""
     seed: int = Field(1234, ge=0, lt=2**63)
     """Seed of initial weights, data order and dropout."""
+    z_loss: float = Field(0.0, ge=0, le=1)
+    """Weight of log(Z)^2 beside the cross-entropy, Z the sum of a token's exponentials: keeps logits near 0. PaLM has
+    1e-4 (Chowdhery et al. 2022, section 5). `loss` in the metrics stays the cross-entropy."""
     validate_every: Every | None = None
     """How often the validation loss is computed; it always is at the end. None: only at the end."""
     validation_tokens: Tokens = Field(1_000_000, ge=1)

@@ -150,7 +150,7 @@ def _losses_and_gradient(
 
 
 def _add_product(total: Tensor, logits_grad: Tensor, hidden: Tensor) -> None:
-    """total [Vp, C] fp32 += logits_grad' x hidden. The sum over tokens leaves fp16's range: there it is made in fp32."""
+    """total [Vp, C] fp32 += logits_grad' x hidden. Sums over tokens leave fp16's range: they are made in fp32."""
     if total.dtype == hidden.dtype:
         total.addmm_(logits_grad.T, hidden)
     elif hidden.dtype != torch.float16:

@@ -43,6 +43,7 @@ def parallelize(
     if run.model.tied_embeddings:
         shapes["head.weight"] = shapes["embedding.tokens.weight"]
     names = local_layers(run, mesh)
+    model.head.z_loss = run.train.z_loss
     if mesh.tensor.size > 1:
         cut_layers(model, mesh, run.parallel.splits_sequence)
     layers = dict(zip(layer_names(run.model), [model.embedding, *model.blocks, model.head], strict=True))

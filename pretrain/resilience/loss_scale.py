@@ -1,8 +1,8 @@
 """The dynamic loss scale of fp16 (Micikevicius et al. 2018, section 3.2) as a pure function of the overflows so far.
 
-fp16 holds numbers from 6e-8 to 65,504. The loss is multiplied by the scale, so all gradients are; before the update they
-are divided by it in fp32. Where a scaled gradient is too large, the step is left out and the scale is halved; after a
-window of steps without overflow it is doubled. The rule is Megatron-LM's, hysteresis included.
+fp16 holds numbers from 6e-8 to 65,504. The loss is multiplied by the scale, so all gradients are; before the update
+they are divided by it in fp32. Where a scaled gradient is too large, the step is left out and the scale is halved;
+after a window of steps without overflow it is doubled. The rule is Megatron-LM's, hysteresis included.
 
 DeepSpeed's own scale is not used: it doubles between the backward pass and the division, which makes that update half
 as large, counts otherwise in each optimizer, and is not in a checkpoint that another layout reads.

@@ -140,20 +140,22 @@ def find(history: History, loss: float, norm: float, config: Spikes) -> Finding 
 
 
 def judge(history: History, loss: float, norm: float, config: Spikes, scaling: Scaling | None = None) -> Verdict:
-    """The verdict on a step. With `scaling` (fp16) a loss that is a number with a gradient that is none is an overflow:
-    its update is left out and the scale falls, until it cannot any more."""
+    """The verdict on a step.
+
+    With `scaling` (fp16) a loss that is a number with a gradient that is none is an overflow: its update is left out
+    and the scale falls; where it cannot any more, the run stops.
+    """
     if scaling is None:
         return _judge(history, loss, norm, config)
     scale, overflow = history.scale_under(scaling), math.isfinite(loss) and not math.isfinite(norm)
-    verdict = _overflowed(history, norm, scale.is_exhausted(scaling)) if overflow else _judge(history, loss, norm, config)
-    if overflow or verdict.finding is None:
-        scale = scale.after(overflow, scaling)
-    used = history.scale_under(scaling).value
-    return replace(verdict, history=replace(verdict.history, scale=scale), loss_scale=used, overflow=overflow)
-
-
-def _overflowed(history: History, norm: float, exhausted: bool) -> Verdict:
-    return Verdict(history, Finding("grad_norm", norm), "stop") if exhausted else Verdict(history)
+    if not overflow:
+        verdict = _judge(history, loss, norm, config)
+    elif scale.is_exhausted(scaling):
+        verdict = Verdict(history, Finding("grad_norm", norm), "stop")
+    else:
+        verdict = Verdict(history)
+    after = scale.after(overflow, scaling) if overflow or verdict.finding is None else scale
+    return replace(verdict, history=replace(verdict.history, scale=after), loss_scale=scale.value, overflow=overflow)
 
 
 def _judge(history: History, loss: float, norm: float, config: Spikes) -> Verdict:

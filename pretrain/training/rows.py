@@ -70,6 +70,7 @@ def train_row(
         "first_sample": session.plan.order_index(np.array([first])).item(),
         "loss": losses.mean,
         **{f"loss/{name}": loss for name, loss in losses.per_source(names).items()},
+        **({"z_loss": result.z_loss} if session.run.train.z_loss else {}),
         **_update(result),
         "learning_rate": learning_rate(session.run, state.tokens),
         "batch_tokens": tokens,

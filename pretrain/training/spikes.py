@@ -9,7 +9,7 @@ import numpy as np
 from pretrain.checkpoint.state import TrainState
 from pretrain.data.origin import document_id, origins
 from pretrain.parallel.watch import host_name
-from pretrain.resilience.spikes import Finding, History, judge
+from pretrain.resilience.spikes import Finding, History, Verdict, judge
 from pretrain.training.setup import Session
 from pretrain.training.step import Clues, Judge, StepResult
 
@@ -45,9 +45,24 @@ def describe(session: Session, step: int, result: StepResult) -> str:
     window = session.plan.window(range(step, step + 1))
     samples = f"samples {window.first_sample} to {window.first_sample + window.samples - 1} of the order"
     said = f"{verdict.finding} at step {step + 1} ({samples})"
+    if verdict.overflow:
+        said = f"fp16 overflow at every step, now with the smallest loss scale ({verdict.loss_scale:g}): {said}"
     if result.clues is not None:
         said += "; " + who(session, step, result.clues)
     return said
+
+
+def advice(session: Session, verdict: Verdict) -> str:
+    """What a person could do after the run was stopped."""
+    is_number = verdict.finding is not None and verdict.finding.is_number
+    narrow = session.run.precision.scaling is not None and not is_number
+    other = "fp16 ends at 65,504; precision.compute: bf16 reaches as far as fp32. " if narrow else ""
+    if verdict.overflow:
+        return f"{other}Or lower optimizer.learning_rate, or precision.loss_scale.minimum"
+    return (
+        f"{other}Lower optimizer.learning_rate, leave these samples out with data.skip, or let the run do so: "
+        f"resilience.spikes.{'spike' if is_number else 'nan'}: rollback"
+    )
 
 
 def told(session: Session, state: TrainState, result: StepResult) -> Iterator[str]:

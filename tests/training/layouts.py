@@ -49,7 +49,7 @@ FULL, SELECTIVE = {"recompute": "full"}, {"recompute": "selective"}
 BANDS = {**GPT3, "bands": {"width": 5}}
 
 SCALED: dict[str, dict[str, Any]] = {"fp16": {"loss_scale": {"initial": 2**12, "window": 8}}}
-"""A scale that doubles twice in 20 steps and overflows in none: a step left out would be compared with one that is not."""
+"""A scale that doubles twice in 20 steps and never overflows: a step left out is compared with nothing."""
 
 ROWS = {
     # processes, micro-batch, layout
