@@ -56,6 +56,8 @@ class Train(Section):
     z_loss: float = Field(0.0, ge=0, le=1)
     """Weight of log(Z)^2 beside the cross-entropy, Z the sum of a token's exponentials: keeps logits near 0. PaLM has
     1e-4 (Chowdhery et al. 2022, section 5). `loss` in the metrics stays the cross-entropy."""
+    compile: bool = False
+    """Compile each block with torch.compile at the first step. Needs a C++ compiler where it trains (a GPU: Triton)."""
     validate_every: Every | None = None
     """How often the validation loss is computed; it always is at the end. None: only at the end."""
     validation_tokens: Tokens = Field(1_000_000, ge=1)

@@ -24,8 +24,8 @@ PEAK_TFLOPS = {
     "RTX 4090": (165.2, 82.6),
     "RTX 3090": (71.0, 35.6),
 }
-"""Dense peaks in TFLOP/s from NVIDIA's data sheets: bf16 on tensor cores (fp16 has the same), and fp32 without TF32, which
-torch leaves off. The first name that stands in the device's name counts. Untested here: no GPU."""
+"""Dense peaks in TFLOP/s from NVIDIA's data sheets: bf16 or fp16 on tensor cores, and fp32 without TF32, which torch
+leaves off. The first name that stands in the device's name counts. Untested here: no GPU."""
 
 
 @dataclass(frozen=True)
