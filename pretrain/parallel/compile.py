@@ -14,4 +14,4 @@ from pretrain.model.layers import Block
 def add_compile(blocks: Iterable[Block]) -> None:
     """Have each block compiled when it is first called, in place."""
     for block in blocks:
-        block.compile(dynamic=False)  # type: ignore[no-untyped-call]
+        block.compile(dynamic=False)

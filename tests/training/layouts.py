@@ -105,6 +105,15 @@ ROWS = {
     "bf16-offload-p2": Row(2, 2, _layout(1, 2, offload="optimizer"), compute="bf16"),
     "bf16-p2-dual-masked": Row(2, 2, _layout(1, 2, **DUAL), GPT3, True, compute="bf16", slow=True),
     "bf16-t2-p2-d2": Row(8, 1, _layout(2, 2), LLAMA, compute="bf16", slow=True),
+    "fp16-zero1-p2": Row(2, 2, _layout(zero=1), compute="fp16"),
+    "fp16-zero2-p2": Row(2, 2, _layout(zero=2), compute="fp16", slow=True),
+    "fp16-zero3-p2": Row(2, 1, _layout(zero=3), compute="fp16", slow=True),
+    "fp16-t2-zero3": Row(2, 4, _layout(2, zero=3), compute="fp16"),
+    "fp16-p2-selective": Row(2, 2, _layout(1, 2, **SELECTIVE), compute="fp16"),
+    "fp16-p2-dual-full-masked": Row(2, 2, _layout(1, 2, **DUAL, **FULL), GPT3, True, compute="fp16", slow=True),
+    "fp16-offload-zero2-p2": Row(2, 2, _layout(zero=2, offload="optimizer"), compute="fp16", slow=True),
+    "fp16-offload-all-p2": Row(2, 2, _layout(zero=3, offload="all"), compute="fp16", slow=True),
+    "fp16-t2-p2-d2": Row(8, 1, _layout(2, 2), LLAMA, compute="fp16", slow=True),
 }  # fmt: skip
 
 

@@ -113,8 +113,8 @@ LAYOUT = (
     Constraint(
         "zero-half",
         "precision.compute: bf16 or fp16 needs zero >= 1",
-        "DeepSpeed's bf16 without ZeRO was measured 2e-2 off one fp32 process; its fp16 divides gradients by a loss scale "
-        "that it never multiplied the loss with (norm 4,096 times too small, loss 7e-3 off)",
+        "DeepSpeed's bf16 without ZeRO was measured 2e-2 off one fp32 process; its fp16 divides gradients by a loss "
+        "scale that it never multiplied the loss with (norm 4,096 times too small, loss 7e-3 off)",
         _zero_half,
     ),
     Constraint(
