@@ -44,7 +44,8 @@ class TrainState:
     served: dict[str, int] = field(default_factory=dict)
     """By source, tokens predicted; for a person: they follow from plan and samples."""
     spikes: dict[str, Any] = field(default_factory=dict)
-    """What judging the next step depends on (resilience.spikes.History), and how many updates were left out."""
+    """What judging the next step depends on (resilience.spikes.History): with the loss scale of fp16, and how many
+    updates were left out."""
     initial_weights: str = ""
     """Fingerprint of the imported weights that the run began with; empty: drawn from the seed."""
     format_version: int = FORMAT_VERSION
@@ -52,7 +53,8 @@ class TrainState:
     @property
     def updates(self) -> int:
         """Steps whose update was made."""
-        return self.step - int(self.spikes.get("left_out", 0))
+        overflows = (self.spikes.get("scale") or {}).get("overflows", 0)
+        return self.step - int(self.spikes.get("left_out", 0)) - int(overflows)
 
     def encode(self) -> bytes:
         """As it stands in the file."""

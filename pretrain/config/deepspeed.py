@@ -43,7 +43,7 @@ def deepspeed_config(run: Run, processes: int) -> dict[str, Any]:
 def derived(run: Run, processes: int) -> dict[str, Any]:
     """The part that the run decides. Sizes are those of the full batch; the ramp accumulates fewer."""
     samples = run.batch.global_batch_size.samples(run.sequence_length)
-    bf16 = run.precision.compute == "bf16"
+    precision = run.precision
     config: dict[str, Any] = {
         "train_batch_size": samples,
         "train_micro_batch_size_per_gpu": run.batch.micro_batch_size,
@@ -51,13 +51,16 @@ def derived(run: Run, processes: int) -> dict[str, Any]:
         "gradient_clipping": run.optimizer.clip,
         "zero_optimization": {"stage": run.parallel.zero, **_order(run.parallel), **_offload(run.parallel)},
         "zero_allow_untested_optimizer": True,
-        "bf16": {"enabled": bf16},
+        "bf16": {"enabled": precision.compute == "bf16"},
         "steps_per_print": None,
         "wall_clock_breakdown": False,
         "timers": {"throughput": {"enabled": False}},  # it waits for the device in every micro-batch
     }
-    if bf16:
-        # Gradients of micro-batches are summed in fp32: in bf16 the small ones would be lost.
+    if precision.scaling:
+        # A scale that DeepSpeed leaves alone: pretrain/resilience/loss_scale.py moves it between steps.
+        config["fp16"] = {"enabled": True, "loss_scale": precision.scaling.initial}
+    if precision.compute != "fp32":
+        # Gradients of micro-batches are summed in fp32: in 16 bits the small ones would be lost.
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     if run.parallel.offload != "none":
         # The optimizer is torch's AdamW: DeepSpeed's own for the CPU needs a compiler where it runs.

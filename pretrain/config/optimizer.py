@@ -1,4 +1,4 @@
-"""How weights are updated: algorithm and number formats."""
+"""How weights are updated: the algorithm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pretrain.config.own import Replaceable
-from pretrain.config.section import Section, only_for
+from pretrain.config.section import only_for
 
 ADAM = ("adamw", "muon")
 MUON = ("muon",)
@@ -85,10 +85,3 @@ class Optimizer(Replaceable):
             return self.name
         moments = getattr(self.own.load("optimizer"), "moments", ()) if self.moments is None else self.moments
         return f"{self.own.path}({', '.join(moments)})"
-
-
-class Precision(Section):
-    """Number formats."""
-
-    compute: Literal["fp32", "bf16"] = "bf16"
-    """Of weights and activations in forward and backward; master weights, optimizer and loss are fp32."""

@@ -17,8 +17,9 @@ from pretrain.config.checkpoint import Checkpoint
 from pretrain.config.cluster import Cluster
 from pretrain.config.model import Model
 from pretrain.config.monitoring import Monitoring
-from pretrain.config.optimizer import Optimizer, Precision
+from pretrain.config.optimizer import Optimizer
 from pretrain.config.parallel import Parallel
+from pretrain.config.precision import Precision
 from pretrain.config.resilience import Resilience
 from pretrain.config.schedule import Schedule
 from pretrain.config.section import Section
@@ -47,7 +48,7 @@ Mixture = dict[str, Weight]
 
 
 class Train(Section):
-    """How long, from which seed, and when to look at the validation loss."""
+    """How long, on which objective, from which seed, and when to look at the validation loss."""
 
     tokens: Tokens = Field(ge=1)
     """The run ends with the first step at which this many tokens have been seen."""
@@ -56,6 +57,11 @@ class Train(Section):
     initial_weights: str | None = None
     """Directory that `pretrain import` wrote: the weights before the first step, with `model: DIR/model.yaml`. Not
     needed any more once there is a checkpoint. None: weights are drawn from the seed."""
+    z_loss: float = Field(0.0, ge=0, le=1)
+    """Weight of log(Z)^2 beside the cross-entropy, Z the sum of a token's exponentials: keeps logits near 0. PaLM has
+    1e-4 (Chowdhery et al. 2022, section 5). `loss` in the metrics stays the cross-entropy."""
+    compile: bool = False
+    """Compile each block with torch.compile at the first step. Needs a C++ compiler where it trains (a GPU: Triton)."""
     validate_every: Every | None = None
     """How often the validation loss is computed; it always is at the end. None: only at the end."""
     validation_tokens: Tokens = Field(1_000_000, ge=1)

@@ -21,9 +21,9 @@ PAPER = Widths(2, 2, 12)
 
 
 def widths_of(run: Run) -> Widths:
-    """What the formulas count. bf16: gradients of micro-batches are summed in fp32. fp32 under ZeRO: DeepSpeed keeps a
-    master copy too."""
-    if run.precision.compute == "bf16":
+    """What the formulas count. bf16 and fp16: gradients of micro-batches are summed in fp32. fp32 under ZeRO: DeepSpeed
+    keeps a master copy too."""
+    if run.precision.compute != "fp32":
         return Widths(2, 4, 12)
     return Widths(4, 4, 12 if run.parallel.zero else 8)
 

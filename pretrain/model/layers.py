@@ -189,7 +189,7 @@ class Head(nn.Module):
 
     def __init__(self, config: Model, tied: Embedding | None = None) -> None:
         super().__init__()
-        self.vocab_size = config.vocabulary
+        self.vocab_size, self.z_loss = config.vocabulary, 0.0
         self.norm = make_norm(config)
         self.weight = tied.tokens.weight if tied else _own_weight(config)
 
@@ -198,7 +198,7 @@ class Head(nn.Module):
         hidden = self.norm(hidden)
         if targets is None:
             return F.linear(hidden, self.weight)[..., : self.vocab_size].float()
-        return cross_entropy(hidden, self.weight, targets, self.vocab_size)
+        return cross_entropy(hidden, self.weight, targets, self.vocab_size, z_loss=self.z_loss)
 
 
 def _own_weight(config: Model) -> Tensor:

@@ -56,10 +56,15 @@ def train_line(row: Row, total_tokens: int) -> str:
     tokens, rate = int(row["tokens"]), float(row["tokens_per_second"])
     left = max(0, total_tokens - tokens) / rate if rate else 0.0
     return (
-        f"step {row['step']:>7,}  {short(tokens)} tokens  loss {row['loss']:.4f}  grad norm {row['grad_norm']:.3f}  "
+        f"step {row['step']:>7,}  {short(tokens)} tokens  loss {row['loss']:.4f}  grad norm {norm_words(row)}  "
         f"lr {row['learning_rate']:.2e}  {short(rate)} tokens/s  MFU {100 * float(row['mfu']):.1f}%  "
         f"data wait {1000 * float(row['data_seconds']):.0f} ms  {clock(left)} left"
     )
+
+
+def norm_words(row: Row) -> str:
+    """The gradient norm of a training row; fp16 may have had none."""
+    return f"{row['grad_norm']:.3f}" if "grad_norm" in row else "overflow"
 
 
 def other_line(kind: Kind, row: Row) -> str:

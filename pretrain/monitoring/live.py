@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pretrain.config.units import short
-from pretrain.monitoring.lines import clock, other_line
+from pretrain.monitoring.lines import clock, norm_words, other_line
 from pretrain.monitoring.metrics import Kind, Row
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -70,7 +70,7 @@ class LiveView:
         shown = {
             "step": f"{row['step']:,}",
             "loss": f"{row['loss']:.4f}",
-            "grad norm": f"{row['grad_norm']:.3f}",
+            "grad norm": norm_words(row),
             "lr": f"{row['learning_rate']:.2e}",
             "tokens/s": short(float(row["tokens_per_second"])),
             "TFLOP/s": f"{row['tflops']:.3g}",

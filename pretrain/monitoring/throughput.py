@@ -24,8 +24,8 @@ PEAK_TFLOPS = {
     "RTX 4090": (165.2, 82.6),
     "RTX 3090": (71.0, 35.6),
 }
-"""Dense peaks in TFLOP/s from NVIDIA's data sheets: bf16 on tensor cores, and fp32 without TF32, which torch leaves
-off. The first name that stands in the device's name counts. Untested here: no GPU."""
+"""Dense peaks in TFLOP/s from NVIDIA's data sheets: bf16 or fp16 on tensor cores, and fp32 without TF32, which torch
+leaves off. The first name that stands in the device's name counts. Untested here: no GPU."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ def peak_tflops(device: torch.device, compute: str) -> float:
         peak = known_peak(torch.cuda.get_device_name(device), compute)
         if peak is not None:
             return peak
-    return measured_tflops(device, torch.bfloat16 if compute == "bf16" else torch.float32)
+    return measured_tflops(device, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(compute, torch.float32))
 
 
 def known_peak(name: str, compute: str) -> float | None:
     """The table's peak of the GPU of that name in TFLOP/s, None where it is unknown."""
     for known, (bf16, fp32) in PEAK_TFLOPS.items():
         if re.search(rf"\b{known}\b", name):
-            return bf16 if compute == "bf16" else fp32
+            return fp32 if compute == "fp32" else bf16
     return None
 
 

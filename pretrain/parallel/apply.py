@@ -4,7 +4,8 @@
 2. Tensor     swap their layers for ones that hold a part of each matrix and exchange around it.
 3. Weights    give them memory and draw this rank's part of the initial weights, nothing more.
 4. Gradients  say which parameters are parts, and sum the gradients of those that all ranks hold whole.
-5. Recompute  make blocks forget activations; last, since it wraps the forward passes that 2 made.
+5. Recompute  make blocks forget activations; late, since it wraps the forward passes that 2 made.
+6. Compile    have blocks compiled, with all that was done to them.
 
 ZeRO 3 takes each layer when it has its weights; ZeRO 1 and 2 come after, when DeepSpeed takes the result (engine.py).
 """
@@ -24,6 +25,7 @@ from pretrain.model.init import Made, initial, materialize
 from pretrain.model.layers import Block
 from pretrain.model.transformer import Transformer, layer_names
 from pretrain.parallel.block import cut_block
+from pretrain.parallel.compile import add_compile
 from pretrain.parallel.cuts import HEAD_NORMS, cut_of, heads_of
 from pretrain.parallel.mesh import Axis, Mesh, split_axis
 from pretrain.parallel.recompute import add_recompute
@@ -43,6 +45,7 @@ def parallelize(
     if run.model.tied_embeddings:
         shapes["head.weight"] = shapes["embedding.tokens.weight"]
     names = local_layers(run, mesh)
+    model.head.z_loss = run.train.z_loss
     if mesh.tensor.size > 1:
         cut_layers(model, mesh, run.parallel.splits_sequence)
     layers = dict(zip(layer_names(run.model), [model.embedding, *model.blocks, model.head], strict=True))
@@ -55,7 +58,10 @@ def parallelize(
         mark(own, shapes, run, mesh)
         if partition:
             partition(layers[name])
-    add_recompute((layer for layer in (layers[name] for name in names) if isinstance(layer, Block)), run.parallel)
+    blocks = [layer for layer in (layers[name] for name in names) if isinstance(layer, Block)]
+    add_recompute(blocks, run.parallel)
+    if run.train.compile:
+        add_compile(blocks)
     if mesh.layout.pipe == 1:
         return model
     from pretrain.parallel.pipeline import make_stages

@@ -27,13 +27,19 @@ def partitioner(config: dict[str, Any], mesh: Mesh) -> Callable[[nn.Module], Non
         return None
     import deepspeed
 
-    grid, dtype = make_grid(mesh), torch.bfloat16 if config["bf16"]["enabled"] else torch.float32
+    grid, dtype = make_grid(mesh), _number_format(config)
     group = None if grid is None else grid.get_data_parallel_group()
 
     def partition(layer: nn.Module) -> None:
         deepspeed.zero.Init(layer.to(dtype), data_parallel_group=group, config_dict_or_path=config, mpu=grid)
 
     return partition
+
+
+def _number_format(config: dict[str, Any]) -> torch.dtype:
+    if config.get("fp16", {}).get("enabled"):
+        return torch.float16
+    return torch.bfloat16 if config["bf16"]["enabled"] else torch.float32
 
 
 def make_engine(model: nn.Module, optimizer: torch.optim.Optimizer, config: dict[str, Any], mesh: Mesh) -> Any:
@@ -55,10 +61,14 @@ def prepare_deepspeed() -> None:
     """
     import deepspeed
     import deepspeed.ops
+    from deepspeed.accelerator import get_accelerator
     from deepspeed.git_version_info import installed_ops
     from deepspeed.runtime.zero import utils as zero
 
     vars(deepspeed.ops)["__compatible_ops__"] = dict.fromkeys(installed_ops, False)
+    if not torch.cuda.is_available():
+        # it asks for instructions that make fp16 fast; torch computes it on any CPU
+        vars(get_accelerator())["is_fp16_supported"] = lambda: True
     _import_without_compiler("deepspeed.runtime.zero.muon.muon_optimizer")
     if Muon not in zero.ZERO_SUPPORTED_OPTIMIZERS:  # else it warns; tests/training/layouts.py has tried it
         zero.ZERO_SUPPORTED_OPTIMIZERS.append(Muon)
@@ -104,6 +114,11 @@ def gradient_norm(engine: Any, mesh: Mesh) -> Tensor:
         dist.all_reduce(squares, group=mesh.tensor.group)
         norm = squares.sqrt()
     return norm
+
+
+def loss_scale(engine: Any) -> float:
+    """What the loss was multiplied with; the engine divides gradients by it before it clips. 1 but in fp16."""
+    return float(getattr(engine.optimizer, "loss_scale", 1.0))
 
 
 def summed_gradient(engine: Any, weight: nn.Parameter) -> Tensor:

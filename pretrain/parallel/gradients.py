@@ -11,6 +11,7 @@ from torch import Tensor
 from pretrain.config.model import Model
 from pretrain.model.transformer import Transformer
 from pretrain.parallel.cuts import Cut, cut_of
+from pretrain.parallel.engine import loss_scale
 from pretrain.parallel.mesh import Mesh
 
 Part = tuple[str, Cut | None, Tensor]
@@ -43,7 +44,7 @@ def _own_parts(engine: Any, model: Model, mesh: Mesh, shapes: dict[str, torch.Si
             continue  # the last stage's copy of a tied embedding
         gradient = safe_get_full_grad(parameter)  # all data ranks exchange here
         cut = cut_of(model, name, shapes[name], mesh.tensor.rank, mesh.tensor.size)
-        parts.append((name, cut, gradient.detach().float().cpu().clone()))
+        parts.append((name, cut, gradient.detach().float().cpu() / loss_scale(engine)))
     return parts if mesh.at.data == 0 else []
 
 

@@ -40,8 +40,8 @@ class Stages(PipelineModule):  # type: ignore[misc]
         """The loss of each micro-batch is multiplied with it before the backward pass."""
         self.targets: Iterator[Tensor] = iter(())
         """[B, T] of the micro-batches to come, in the order in which they pass."""
-        self.per_token: list[Tensor] = []
-        """[B, T] of each micro-batch so far, where the loss is computed."""
+        self.passed: list[Losses] = []
+        """Of each micro-batch so far, where the loss is computed."""
         self.is_tied = run.model.tied_embeddings and run.parallel.schedule != "dualpipev"
         """Whether the head is a copy of the embedding. DualPipeV has both ends on one rank: one parameter."""
         if self.is_tied and hasattr(self, "head"):
@@ -59,7 +59,7 @@ class Stages(PipelineModule):  # type: ignore[misc]
         return hidden if document is None else (hidden, document)
 
     def _loss(self, losses: Losses) -> Tensor:
-        self.per_token.append(losses.per_token)
+        self.passed.append(losses._replace(total=losses.total.detach()))
         return losses.total * self.loss_scale
 
     def _sequence(self, hidden: Tensor, document: Tensor | None) -> Sequence:

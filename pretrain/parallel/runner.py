@@ -1,6 +1,6 @@
 """How the micro-batches of a step go through the model: one after the other, or through a pipeline.
 
-Both give the losses per token where they were computed, and leave the update to later calls: in between, the ranks
+Both give the losses where they were computed, and leave the update to later calls: in between, the ranks
 look at the loss and at the gradient norm, and agree on whether there is to be one.
 """
 
@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pretrain.model.loss import Losses
 from pretrain.parallel.engine import summed_gradient
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.sensor import Sensor
@@ -34,8 +35,8 @@ class Runner(Protocol):
     sensor: Sensor
     """Knows whether this rank's own gradients were numbers."""
 
-    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
-        """Gradients of scale x the sum of `number` micro-batches' losses; the losses per token, where computed."""
+    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Losses]:
+        """Gradients of scale x the sum of `number` micro-batches' losses; these losses, where computed."""
 
     def reduce(self) -> None:
         """Finish the sums of gradients over ranks that are still open."""
@@ -48,6 +49,9 @@ class Runner(Protocol):
 
     def leave_out(self) -> None:
         """Throw the gradients away after `reduce`: weights and moments stay as they are."""
+
+    def scale_loss(self, scale: float) -> None:
+        """From now on multiply gradients with `scale` until the update, which divides them again; fp16 only."""
 
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         """The losses per token of `number` micro-batches, where computed, without gradients."""
@@ -66,6 +70,7 @@ class _Engine:
         self.sensor = Sensor(engine.module.parameters(), mesh.world.device)
         update = make_update(engine, mesh, step)
         self.norm, self.update, self.leave_out = update.norm, update.apply, update.leave_out
+        self.scale_loss = update.scale_loss
 
 
 class Whole(_Engine):
@@ -75,15 +80,15 @@ class Whole(_Engine):
         super().__init__(engine, mesh, engine.step)
         self.reads, self.reports = True, mesh.is_first_of_tensor
 
-    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
-        per_token = []
+    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Losses]:
+        passed = []
         for index, batch in enumerate(batches):
             self.engine.set_gradient_accumulation_boundary(index == number - 1)
             losses = self.engine(*batch)
             # DeepSpeed averages gradients over data ranks; what is wanted is their sum
             self.engine.backward(losses.total * (scale * self.mesh.layout.data), scale_wrt_gas=False)
-            per_token.append(losses.per_token)
-        return per_token
+            passed.append(losses._replace(total=losses.total.detach()))
+        return passed
 
     def reduce(self) -> None:
         pass  # DeepSpeed reduced in the last backward pass
@@ -109,7 +114,7 @@ class Pipeline(_Engine):
         self._reduce = ReduceGrads
         self._later = (ReduceTiedGrads, ReduceGrads, OptimizerStep)
 
-    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
+    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Losses]:
         engine = self.engine
         # DeepSpeed divides by its own number of micro-batches and averages over data ranks
         engine.module.loss_scale = scale * self.mesh.layout.data * engine.gradient_accumulation_steps()
@@ -124,20 +129,19 @@ class Pipeline(_Engine):
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         self.engine.module.eval()
         with torch.no_grad():
-            per_token = self._run(lambda: self.engine._inference_schedule(number), batches, number)
+            passed = self._run(lambda: self.engine._inference_schedule(number), batches, number)
         self.engine.module.train()
-        return per_token
+        return [losses.per_token for losses in passed]
 
-    def _run(self, schedule: Callable[[], Any], batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
+    def _run(self, schedule: Callable[[], Any], batches: Sequence[MicroBatch], number: int) -> list[Losses]:
         engine = self.engine
         engine.micro_batches = number
         engine.set_dataiterator(iter([(_fed(batch), ()) for batch in batches]))
         engine.module.targets = iter([targets for _, targets, _ in batches])
         engine.total_loss, engine._compute_loss = None, True
-        per_token: list[Tensor] = []
-        engine.module.per_token = per_token
+        engine.module.passed = passed = list[Losses]()
         engine._exec_schedule(_Without(schedule(), self._later))
-        return per_token
+        return passed
 
 
 def _fed(batch: MicroBatch) -> Tensor | tuple[Tensor, Tensor]:

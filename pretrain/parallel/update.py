@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pretrain.parallel.engine import gradient_norm, replaced
+from pretrain.parallel.engine import gradient_norm, loss_scale, replaced
 from pretrain.parallel.mesh import Mesh
 
 
@@ -36,8 +36,12 @@ class Update:
         """The global norm before clipping, of gradients that are summed over ranks. All ranks call it together."""
         if self._norm is None:
             answer = self._compute()
-            self._norm = answer, self._as_number(answer)
+            self._norm = answer, self._as_number(answer) / loss_scale(self.engine)
         return self._norm[1]
+
+    def scale_loss(self, scale: float) -> None:
+        """From now on multiply the loss with `scale`; fp16 only."""
+        self.engine.optimizer.loss_scale = scale
 
     def apply(self) -> float:
         """Clip and update; the norm before clipping."""

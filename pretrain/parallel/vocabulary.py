@@ -54,7 +54,7 @@ class CutHead(Head):
 
     def __init__(self, whole: Head, region: Region, tied: Embedding | None) -> None:
         nn.Module.__init__(self)
-        self.region, self.vocab_size, self.norm = region, whole.vocab_size, whole.norm
+        self.region, self.vocab_size, self.norm, self.z_loss = region, whole.vocab_size, whole.norm, whole.z_loss
         rows = whole.weight.shape[0] // region.axis.size
         self.weight = tied.tokens.weight if tied else nn.Parameter(whole.weight.new_empty(rows, whole.weight.shape[1]))
         self.first = rows * region.axis.rank
@@ -64,7 +64,8 @@ class CutHead(Head):
         if targets is None:
             raise ValueError("no rank has whole rows of logits: give targets, or load the checkpoint in one process")
         hidden = self.region.enter(self.norm(hidden))
-        return cross_entropy(hidden, self.weight, targets, self.vocab_size, shard=Shard(self.first, self._combine))
+        shard = Shard(self.first, self._combine)
+        return cross_entropy(hidden, self.weight, targets, self.vocab_size, shard=shard, z_loss=self.z_loss)
 
     def _combine(self, log_sum: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Of this rank's columns -> of all, each [n]: log of the summed exponentials, logit of the target."""

@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean, median
 from typing import Any, Literal
 
+from pretrain.config.precision import LossScale as Scaling
 from pretrain.config.spikes import Policy, Spikes
+from pretrain.resilience.loss_scale import LossScale
 
 Quantity = Literal["loss", "grad_norm"]
 WORDS: dict[Quantity, str] = {"loss": "the loss", "grad_norm": "the gradient norm"}
@@ -37,6 +39,8 @@ class History:
     """Steps of the run whose update was left out."""
     rollbacks: int = 0
     """Rollbacks of the run."""
+    scale: LossScale | None = None
+    """Of the next step; None until the run has been in fp16."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -46,7 +50,12 @@ class History:
     def from_plain(cls, plain: dict[str, Any]) -> History:
         """What `plain` returned, also after JSON; of an empty dictionary the start of a run."""
         values = {**cls().plain(), **plain}
-        return cls(**{**values, "losses": tuple(values["losses"]), "norms": tuple(values["norms"])})
+        values |= {"losses": tuple(values["losses"]), "norms": tuple(values["norms"])}
+        return cls(**values | {"scale": LossScale.from_plain(values["scale"])})
+
+    def scale_under(self, config: Scaling) -> LossScale:
+        """The loss scale of the next step."""
+        return self.scale or LossScale.begin(config)
 
 
 @dataclass(frozen=True)
@@ -93,11 +102,15 @@ class Verdict:
     """What is done about the finding."""
     note: str = ""
     """Why it is another action than the configured one."""
+    loss_scale: float | None = None
+    """Of this step, in fp16."""
+    overflow: bool = False
+    """The gradient was too large for fp16 with this scale: no spike, and no fault unless nothing smaller is left."""
 
     @property
     def updates(self) -> bool:
         """Whether the weights are updated."""
-        return self.finding is None or self.action == "record"
+        return not self.overflow and (self.finding is None or self.action == "record")
 
 
 def z_score(value: float, window: Sequence[float]) -> float:
@@ -126,8 +139,27 @@ def find(history: History, loss: float, norm: float, config: Spikes) -> Finding 
     return None
 
 
-def judge(history: History, loss: float, norm: float, config: Spikes) -> Verdict:
-    """The verdict on a step: after the limit of updates left out and rollbacks, the next one stops the run."""
+def judge(history: History, loss: float, norm: float, config: Spikes, scaling: Scaling | None = None) -> Verdict:
+    """The verdict on a step.
+
+    With `scaling` (fp16) a loss that is a number with a gradient that is none is an overflow: its update is left out
+    and the scale falls; where it cannot any more, the run stops.
+    """
+    if scaling is None:
+        return _judge(history, loss, norm, config)
+    scale, overflow = history.scale_under(scaling), math.isfinite(loss) and not math.isfinite(norm)
+    if not overflow:
+        verdict = _judge(history, loss, norm, config)
+    elif scale.is_exhausted(scaling):
+        verdict = Verdict(history, Finding("grad_norm", norm), "stop")
+    else:
+        verdict = Verdict(history)
+    after = scale.after(overflow, scaling) if overflow or verdict.finding is None else scale
+    return replace(verdict, history=replace(verdict.history, scale=after), loss_scale=scale.value, overflow=overflow)
+
+
+def _judge(history: History, loss: float, norm: float, config: Spikes) -> Verdict:
+    """After the limit of updates left out and rollbacks, the next one stops the run."""
     finding = find(history, loss, norm, config)
     if finding is None:
         losses, norms = (*history.losses, loss)[-config.window :], (*history.norms, norm)[-config.window :]

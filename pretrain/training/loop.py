@@ -25,7 +25,7 @@ from pretrain.training.rows import Teller, validation_row
 from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
 from pretrain.training.share import shared_steps
-from pretrain.training.spikes import RollBack, describe, make_judge
+from pretrain.training.spikes import RollBack, advice, describe, make_judge
 from pretrain.training.step import DivergedError, StepResult, train_step
 
 
@@ -173,8 +173,7 @@ def _step(
     raise DivergedError(
         f"{message}. {verdict.note + '. ' if verdict.note else ''}The learning rate is {rate:.3g}. "
         f"The checkpoints in {checkpoints} are from before; should the newest end the same way, move it away "
-        f"to go on from an earlier one. Lower optimizer.learning_rate, leave these samples out with data.skip, or let "
-        f"the run do so: resilience.spikes.{'spike' if verdict.finding.is_number else 'nan'}: rollback"
+        f"to go on from an earlier one. {advice(session, verdict)}"
     )
 
 

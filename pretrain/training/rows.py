@@ -70,8 +70,8 @@ def train_row(
         "first_sample": session.plan.order_index(np.array([first])).item(),
         "loss": losses.mean,
         **{f"loss/{name}": loss for name, loss in losses.per_source(names).items()},
-        "grad_norm": result.grad_norm,
-        **({} if result.verdict.updates else {"left_out": 1}),
+        **({"z_loss": result.z_loss} if session.run.train.z_loss else {}),
+        **_update(result),
         "learning_rate": learning_rate(session.run, state.tokens),
         "batch_tokens": tokens,
         **{f"batch_tokens/{name}": count for name, count in zip(names, losses.tokens, strict=True) if count},
@@ -84,6 +84,15 @@ def train_row(
         "mfu": speed.mfu,
         "memory_bytes": peak_memory_bytes(session.world.device),
     }
+
+
+def _update(result: StepResult) -> dict[str, float | int | str]:
+    """The gradient norm, and what kept the weights from being updated."""
+    verdict = result.verdict
+    row: dict[str, float | int | str] = {} if verdict.overflow else {"grad_norm": result.grad_norm}
+    if verdict.loss_scale is not None:
+        row |= {"loss_scale": verdict.loss_scale, "overflow": int(verdict.overflow)}
+    return row if verdict.updates or verdict.overflow else row | {"left_out": 1}
 
 
 def validation_row(session: Session, state: TrainState) -> dict[str, float | int | str]:

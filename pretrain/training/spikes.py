@@ -9,7 +9,7 @@ import numpy as np
 from pretrain.checkpoint.state import TrainState
 from pretrain.data.origin import document_id, origins
 from pretrain.parallel.watch import host_name
-from pretrain.resilience.spikes import Finding, History, judge
+from pretrain.resilience.spikes import Finding, History, Verdict, judge
 from pretrain.training.setup import Session
 from pretrain.training.step import Clues, Judge, StepResult
 
@@ -31,9 +31,12 @@ class RollBack(Exception):  # noqa: N818
 
 
 def make_judge(session: Session, state: TrainState) -> Judge:
-    """The judge of the step that follows `state`."""
+    """The judge of the step that follows `state`, whose loss scale is set."""
     history, config = History.from_plain(state.spikes), session.run.resilience.spikes
-    return lambda loss, norm: judge(history, loss, norm, config)
+    scaling = session.run.precision.scaling
+    if scaling is not None:
+        session.runner.scale_loss(history.scale_under(scaling).value)
+    return lambda loss, norm: judge(history, loss, norm, config, scaling)
 
 
 def describe(session: Session, step: int, result: StepResult) -> str:
@@ -42,15 +45,34 @@ def describe(session: Session, step: int, result: StepResult) -> str:
     window = session.plan.window(range(step, step + 1))
     samples = f"samples {window.first_sample} to {window.first_sample + window.samples - 1} of the order"
     said = f"{verdict.finding} at step {step + 1} ({samples})"
+    if verdict.overflow:
+        said = f"fp16 overflow at every step, now with the smallest loss scale ({verdict.loss_scale:g}): {said}"
     if result.clues is not None:
         said += "; " + who(session, step, result.clues)
     return said
 
 
+def advice(session: Session, verdict: Verdict) -> str:
+    """What a person could do after the run was stopped."""
+    is_number = verdict.finding is not None and verdict.finding.is_number
+    narrow = session.run.precision.scaling is not None and not is_number
+    other = "fp16 ends at 65,504; precision.compute: bf16 reaches as far as fp32. " if narrow else ""
+    if verdict.overflow:
+        return f"{other}Or lower optimizer.learning_rate, or precision.loss_scale.minimum"
+    return (
+        f"{other}Lower optimizer.learning_rate, leave these samples out with data.skip, or let the run do so: "
+        f"resilience.spikes.{'spike' if is_number else 'nan'}: rollback"
+    )
+
+
 def told(session: Session, state: TrainState, result: StepResult) -> Iterator[str]:
     """Of a step after which training goes on, what a person should know. All ranks call it together."""
-    if result.verdict.finding is not None:
-        done = "training goes on" if result.verdict.updates else "its update is left out"
+    verdict = result.verdict
+    if verdict.overflow and verdict.history.scale is not None:
+        scales = f"{verdict.loss_scale:,.15g}; the next is {verdict.history.scale.value:,.15g}"
+        yield f"fp16 overflow at step {state.step}, its update is left out: the loss scale was {scales}"
+    elif verdict.finding is not None:
+        done = "training goes on" if verdict.updates else "its update is left out"
         yield f"{describe(session, state.step - 1, result)}: {done}"
 
 

@@ -46,6 +46,8 @@ class StepResult:
     """What one step did."""
 
     losses: SourceLoss
+    z_loss: float
+    """Mean over target tokens, beside the loss; its weight included."""
     grad_norm: float
     """Before clipping; NaN for every norm that is no number."""
     data_seconds: float
@@ -121,15 +123,16 @@ def train_step(
     mesh.world.at("step")
     targets = targets or _count_targets(mine, mesh)
     fed = [to_device(batch, mesh.world.device) for batch in mine]
-    per_token = runner.accumulate(fed, micro_batches, 1 / targets)
-    sums = torch.zeros(2 * sources, dtype=torch.float64, device=mesh.world.device)
+    passed = runner.accumulate(fed, micro_batches, 1 / targets)
+    sums = torch.zeros(2 * sources + 1, dtype=torch.float64, device=mesh.world.device)
     if runner.reports:
-        for batch, losses in zip(mine, per_token, strict=True):
-            add_losses(sums, losses, batch)
+        for batch, losses in zip(mine, passed, strict=True):
+            add_losses(sums[:-1], losses.per_token, batch)
+            sums[-1] += losses.z_loss
     read = [sum(batch.cost[part] for batch in mine) for part in range(2)]
     agreed = mesh.world.sum(torch.cat([sums, sums.new_tensor([*read, *votes])]))
     result = source_loss(agreed[: 2 * sources])
-    told = [int(number) for number in agreed[2 * sources :].tolist()]
+    z_loss, *told = agreed[2 * sources :].tolist()
     runner.reduce()
     norm = agreed_norm(runner, mesh)
     verdict = judge(result.mean, norm)
@@ -139,10 +142,13 @@ def train_step(
         runner.update()
     else:
         runner.leave_out()
+    if verdict.overflow and not verdict.finding:
+        runner.sensor.take()  # what it saw is no clue to a later step
     clues = None
     if verdict.finding and not verdict.finding.is_number:
-        clues = _clues(runner, fed, per_token, micro_batches, mesh)
-    return StepResult(result, norm, data_seconds, Cost(*told[:2]), [vote > 0 for vote in told[2:]], verdict, clues)
+        clues = _clues(runner, fed, [losses.per_token for losses in passed], micro_batches, mesh)
+    read, agreed_votes = [int(number) for number in told[:2]], [vote > 0 for vote in told[2:]]
+    return StepResult(result, z_loss / targets, norm, data_seconds, Cost(*read), agreed_votes, verdict, clues)
 
 
 def agreed_norm(runner: Runner, mesh: Mesh) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pretrain.config.precision import Format
 from pretrain.verification.result import Floats, Result
 
 FLOOR = 1e-6
@@ -28,6 +29,9 @@ FP32 = Tolerance(loss=1e-5, norm=1e-4, gradient=1e-4)
 """Sums in another order."""
 BF16 = Tolerance(loss=3e-3, norm=3e-2, gradient=1e-1)
 """Sums in another order, of terms that have 8 bits."""
+FP16 = Tolerance(BF16.loss / 8, BF16.norm / 8, BF16.gradient / 8)
+"""11 bits."""
+TOLERANCE: dict[Format, Tolerance] = {"fp32": FP32, "bf16": BF16, "fp16": FP16}
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from pretrain.config.constraints import check_run, find_problems
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import Layout
-from pretrain.config.optimizer import Precision
 from pretrain.config.parallel import Parallel
+from pretrain.config.precision import Format, Precision
 from pretrain.config.run import Batch, Run
 from pretrain.verification.scale import SAMPLES, small_tensor
-
-Compute = Literal["fp32", "bf16"]
 
 WORDS: dict[str, dict[str, Any]] = {
     "1f1b": {"schedule": "1f1b"},
@@ -32,6 +30,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "hosted": {"offload": "optimizer"},
     "allhosted": {"offload": "all"},
     "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16"},
 }
 """Words of a layout's name that are not a field and its number."""
 
@@ -56,7 +55,7 @@ class Trial:
             f"every{parallel.recompute_every}": parallel.recompute_every > 1,
             "hosted": parallel.offload == "optimizer",
             "allhosted": parallel.offload == "all",
-            "bf16": self.run.precision.compute == "bf16",
+            self.run.precision.compute: self.run.precision.compute != "fp32",
         }
         return "-".join(word for word, holds in said.items() if holds)
 
@@ -89,7 +88,7 @@ def small_axes(run: Run, processes: int) -> Layout:
 def lay(run: Run, axes: Layout, given: Mapping[str, Any] | None = None) -> Trial:
     """The scaled `run` on `axes`: what it says of an axis that is not there is dropped, but for what is `given`."""
     given = dict(given or {})
-    precision = Precision.parse({"compute": given.pop("precision", "fp32")}, "precision")
+    precision = number_format(given.pop("precision", "fp32"))
     fields = run.parallel.plain() | {"pipe": axes.pipe, "tensor": axes.tensor}
     fields |= {"zero": 1} if axes.pipe > 1 else {"schedule": "1f1b"}
     fields |= {} if axes.tensor > 1 else {"sequence_parallel": None}
@@ -99,6 +98,12 @@ def lay(run: Run, axes: Layout, given: Mapping[str, Any] | None = None) -> Trial
     parallel = Parallel.parse(fields, "parallel")
     batch = run.batch.model_copy(update={"micro_batch_size": micro_batch(axes, parallel)})
     return Trial(run.model_copy(update={"parallel": parallel, "precision": precision, "batch": batch}), axes)
+
+
+def number_format(compute: str) -> Precision:
+    """fp16 with a loss scale that overflows in none of a few steps."""
+    scale = {"loss_scale": {"initial": 2.0**10, "minimum": 2.0**10}} if compute == "fp16" else {}
+    return Precision.parse({"compute": compute, **scale}, "precision")
 
 
 def micro_batch(axes: Layout, parallel: Parallel) -> int:
@@ -112,17 +117,17 @@ def micro_batch(axes: Layout, parallel: Parallel) -> int:
     return max(1, SAMPLES // number)
 
 
-def reference(run: Run, compute: Compute) -> Trial:
-    """One process, every batch of the scaled run in as few passes as can be; with ZeRO 1 where bf16 needs it."""
+def reference(run: Run, compute: Format) -> Trial:
+    """One process, every batch of the scaled run in as few passes as can be; with ZeRO 1 where 16 bits need it."""
     start = run.batch.ramp.start if run.batch.ramp else run.batch.global_batch_size
     batch = Batch(**run.batch.plain() | {"micro_batch_size": start.samples(run.sequence_length)})
-    parallel = Parallel(zero=1 if compute == "bf16" else 0)
-    alone = {"batch": batch, "parallel": parallel, "precision": Precision(compute=compute), "deepspeed": {}}
+    parallel = Parallel(zero=0 if compute == "fp32" else 1)
+    alone = {"batch": batch, "parallel": parallel, "precision": number_format(compute), "deepspeed": {}}
     return Trial(run.model_copy(update=alone), Layout(1, 1, 1))
 
 
-def default_trials(run: Run, axes: Layout, processes: int, bf16: bool, limit: int | None = 4) -> list[Trial]:
-    """The requested layout and its neighbours, `limit` in all (None: every one); with bf16 the requested once more.
+def default_trials(run: Run, axes: Layout, processes: int, compute: Format, limit: int | None = 4) -> list[Trial]:
+    """The requested layout and its neighbours, `limit` in all (None: every one); in 16 bits the requested once more.
 
     Raises ConfigError when scaling broke a rule for the requested one.
     """
@@ -133,7 +138,7 @@ def default_trials(run: Run, axes: Layout, processes: int, bf16: bool, limit: in
         if trial.axes.processes <= processes and not find_problems(trial.run, trial.axes.processes):
             trials.setdefault(trial.name, trial)
     chosen = list(islice(trials.values(), limit))
-    return [*chosen, lay(run, axes, {"precision": "bf16"})] if bf16 else chosen
+    return chosen if compute == "fp32" else [*chosen, lay(run, axes, {"precision": compute})]
 
 
 def neighbours(run: Run, axes: Layout) -> Iterator[Trial]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pretrain.config.precision import Format
 from pretrain.config.run import Run
-from pretrain.verification.compare import BF16, FP32, Tolerance, Verdict, compare
-from pretrain.verification.layouts import Compute, Trial, chosen_trials, default_trials, reference, settle, small_axes
+from pretrain.verification.compare import TOLERANCE, Tolerance, Verdict, compare
+from pretrain.verification.layouts import Trial, chosen_trials, default_trials, reference, settle, small_axes
 from pretrain.verification.processes import Before, DiedError, run_trial
 from pretrain.verification.result import Result
 from pretrain.verification.scale import small_run
@@ -56,8 +57,7 @@ def make_plan(run: Run, specs: Sequence[str] = (), processes: int = 8, steps: in
     if specs:
         trials = chosen_trials(small, specs, processes)
     else:
-        bf16 = run.precision.compute == "bf16"
-        trials = default_trials(small, axes, processes, bf16, None if every else 4)
+        trials = default_trials(small, axes, processes, run.precision.compute, None if every else 4)
     return Plan(run, small, trials, steps)
 
 
@@ -66,7 +66,7 @@ def run_plan(plan: Plan, before: Before | None = None) -> Iterator[Outcome]:
 
     Every process calls `before` first. Raises DiedError when that one process dies.
     """
-    alone: dict[Compute, Result] = {}
+    alone: dict[Format, Result] = {}
     with tempfile.TemporaryDirectory(prefix="pretrain-verify-") as name:
         directory = Path(name)
         for number, trial in enumerate(plan.trials):
@@ -79,7 +79,7 @@ def run_plan(plan: Plan, before: Before | None = None) -> Iterator[Outcome]:
 
 def _outcome(trial: Trial, steps: int, directory: Path, alone: Result, before: Before | None) -> Outcome:
     started = time.monotonic()
-    tolerance = BF16 if trial.run.precision.compute == "bf16" else FP32
+    tolerance = TOLERANCE[trial.run.precision.compute]
     try:
         verdict = compare(alone, run_trial(trial, steps, directory, before), tolerance)
     except DiedError as error:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pretrain.config.model import Model
 from pretrain.config.run import Run
+from pretrain.model.loss import Losses
 from pretrain.parallel.gradients import whole_gradients
 from pretrain.parallel.mesh import Mesh, make_mesh
 from pretrain.parallel.process import join_world, leave_world
@@ -63,7 +64,7 @@ class Watched:
         self.reads, self.reports, self.sensor = runner.reads, runner.reports, runner.sensor
         self.gradients: dict[str, Tensor] = {}
 
-    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
+    def accumulate(self, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Losses]:
         return self._runner.accumulate(batches, number, scale)
 
     def reduce(self) -> None:
@@ -79,6 +80,9 @@ class Watched:
 
     def leave_out(self) -> None:
         self._runner.leave_out()
+
+    def scale_loss(self, scale: float) -> None:
+        self._runner.scale_loss(scale)
 
     def evaluate(self, batches: Sequence[MicroBatch], number: int) -> list[Tensor]:
         return self._runner.evaluate(batches, number)

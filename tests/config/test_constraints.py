@@ -49,7 +49,7 @@ BROKEN = {
         "parallel.schedule", "needs parallel.pipe above 1", "parallel.schedule: 1f1b or parallel.pipe: 2",
         {"parallel": {"pipe": 2}},
     ),
-    "zero-bf16": Broken(
+    "zero-half": Broken(
         {"parallel": {"zero": 0}}, 1,
         "parallel.zero", "1, 2 or 3 with bf16", "parallel.zero: 1 or precision.compute: fp32",
         {"parallel": {"zero": 1}},

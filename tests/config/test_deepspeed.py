@@ -37,6 +37,12 @@ def test_derived_from_the_run() -> None:
     }
 
 
+def test_fp16_has_a_scale_that_deepspeed_leaves_alone() -> None:
+    config = deepspeed_config(make_run(precision={"compute": "fp16"}), 1)
+    assert config["fp16"] == {"enabled": True, "loss_scale": 4294967296.0} and config["bf16"] == {"enabled": False}
+    assert config["data_types"] == {"grad_accum_dtype": "fp32"}
+
+
 def test_only_the_data_axis_shares_the_batch() -> None:
     config = deepspeed_config(make_run(parallel={"tensor": 2, "pipe": 2}), 8)
     assert config["gradient_accumulation_steps"] == 4

@@ -23,6 +23,39 @@ WRONG = {
     "sequence": ({"data": {"sequence_length": 256}}, "configuration", "must not exceed model.context", "128"),
     "negative weight": ({"data": {"mixture": {"a": -1}}}, "data.mixture.a", "must not be negative", ""),
     "name": ({"name": "../x"}, "name", "pattern", ""),
+    "number format": ({"precision": {"compute": "fp8"}}, "precision.compute", "'fp32', 'bf16' or 'fp16'", ""),
+    "scale of bf16": ({"precision": {"loss_scale": {}}}, "precision", "bf16 has the range of fp32", "compute: fp16"),
+    "uneven scale": (
+        {"precision": {"compute": "fp16", "loss_scale": {"initial": 60000}}},
+        "loss_scale.initial",
+        "must be a power of two",
+        "65536",
+    ),
+    "no scale": (
+        {"precision": {"compute": "fp16", "loss_scale": {"minimum": 0}}},
+        "loss_scale.minimum",
+        "power of two",
+        "65536",
+    ),
+    "scale below its minimum": (
+        {"precision": {"compute": "fp16", "loss_scale": {"initial": 1, "minimum": 2}}},
+        "precision.loss_scale",
+        "must not exceed initial",
+        "minimum: 1",
+    ),
+    "no window": (
+        {"precision": {"compute": "fp16", "loss_scale": {"window": 0}}},
+        "loss_scale.window",
+        "greater than",
+        "",
+    ),
+    "no hysteresis": (
+        {"precision": {"compute": "fp16", "loss_scale": {"hysteresis": 0}}},
+        "loss_scale.hysteresis",
+        "greater than",
+        "",
+    ),
+    "z-loss": ({"train": {"z_loss": -1e-4}}, "train.z_loss", "greater than or equal to 0", ""),
     "zero stage": ({"parallel": {"zero": 4}}, "parallel.zero", "0, 1, 2 or 3", ""),
 }
 

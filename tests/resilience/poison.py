@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pretrain.checkpoint.state import TrainState
+from pretrain.model.loss import Losses
 from pretrain.parallel.runner import MicroBatch
 from pretrain.training import loop, resume, rollback
 from pretrain.training.setup import Session
@@ -36,8 +37,9 @@ def _poison(sample: int, factor: float, rank: int | None, directory: Path) -> No
             return step(session, state, *rest)
         runner, accumulate = session.runner, session.runner.accumulate
 
-        def scaled(batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
-            return [losses * factor for losses in accumulate(batches, number, scale * factor)]
+        def scaled(batches: Sequence[MicroBatch], number: int, scale: float) -> list[Losses]:
+            passed = accumulate(batches, number, scale * factor)
+            return [losses._replace(per_token=losses.per_token * factor) for losses in passed]
 
         runner.accumulate = scaled  # type: ignore[method-assign]
         try:

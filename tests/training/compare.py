@@ -36,7 +36,11 @@ class Difference(NamedTuple):
     """Where that is."""
 
 
-TOLERANCE = {"fp32": Difference(1e-5, 1e-4, 1e-4, ""), "bf16": Difference(3e-3, 3e-2, 3e-2, "")}
+TOLERANCE = {
+    "fp32": Difference(1e-5, 1e-4, 1e-4, ""),
+    "bf16": Difference(3e-3, 3e-2, 3e-2, ""),
+    "fp16": Difference(4e-4, 4e-3, 4e-3, ""),
+}
 """fp32 sums in another order. bf16 has 8 bits of mantissa: its gradients differ by a few of its own steps."""
 
 
@@ -63,7 +67,7 @@ def difference(trained: Trained, reference: Trained) -> Difference:
     assert len([row for row in reference.rows if row["kind"] == "train"]) == 20
     losses, norms = [], []
     for row, expected in zip(trained.rows, reference.rows, strict=True):
-        assert row.keys() == expected.keys()
+        assert row.keys() - {"loss_scale", "overflow"} == expected.keys() and not row.get("overflow")
         losses += [abs(row[name] - expected[name]) for name in expected if name.partition("/")[0] == "loss"]
         if row["kind"] == "train":
             assert row["learning_rate"] == expected["learning_rate"]

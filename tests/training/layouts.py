@@ -66,6 +66,9 @@ MUON = {"name": "muon"}
 ORIGINAL = {**MUON, "adjust_lr": "original", "nesterov": False, "adamw_learning_rate": 5e-4}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 1e-2}
 
+SCALED: dict[str, dict[str, Any]] = {"fp16": {"loss_scale": {"initial": 2**12, "window": 8}}}
+"""A scale that doubles twice in 20 steps and never overflows: a step left out is compared with nothing."""
+
 ROWS = {
     # processes, micro-batch, layout
     "data-zero0-p2": Row(2, 1, _layout(zero=0)),
@@ -146,6 +149,15 @@ ROWS = {
     "bf16-offload-p2": Row(2, 2, _layout(1, 2, offload="optimizer"), compute="bf16"),
     "bf16-p2-dual-masked": Row(2, 2, _layout(1, 2, **DUAL), GPT3, True, compute="bf16", slow=True),
     "bf16-t2-p2-d2": Row(8, 1, _layout(2, 2), LLAMA, compute="bf16", slow=True),
+    "fp16-zero1-p2": Row(2, 2, _layout(zero=1), compute="fp16"),
+    "fp16-zero2-p2": Row(2, 2, _layout(zero=2), compute="fp16", slow=True),
+    "fp16-zero3-p2": Row(2, 1, _layout(zero=3), compute="fp16", slow=True),
+    "fp16-t2-zero3": Row(2, 4, _layout(2, zero=3), compute="fp16"),
+    "fp16-p2-selective": Row(2, 2, _layout(1, 2, **SELECTIVE), compute="fp16"),
+    "fp16-p2-dual-full-masked": Row(2, 2, _layout(1, 2, **DUAL, **FULL), GPT3, True, compute="fp16", slow=True),
+    "fp16-offload-zero2-p2": Row(2, 2, _layout(zero=2, offload="optimizer"), compute="fp16", slow=True),
+    "fp16-offload-all-p2": Row(2, 2, _layout(zero=3, offload="all"), compute="fp16", slow=True),
+    "fp16-t2-p2-d2": Row(8, 1, _layout(2, 2), LLAMA, compute="fp16", slow=True),
 }  # fmt: skip
 
 
@@ -187,6 +199,6 @@ def run_of_row(row: Row, corpus: Path, directory: Path) -> dict[str, Any]:
     changes = {
         "parallel": row.parallel,
         "batch": {"micro_batch_size": row.micro_batch_size},
-        "precision": {"compute": row.compute},
+        "precision": {"compute": row.compute, **SCALED.get(row.compute, {})},
     }
     return merge(run_of(corpus, directory, row.model, row.masked, row.ramp, row.optimizer), changes)

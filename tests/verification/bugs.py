@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pretrain.model.loss import Losses
 from pretrain.parallel.runner import MicroBatch
 
 
@@ -46,14 +47,14 @@ def average_each_micro_batch() -> None:
     """The loss of a micro-batch is divided by its own targets instead of those of the global batch."""
     from pretrain.parallel.runner import Whole
 
-    def accumulate(runner: Whole, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Tensor]:
-        per_token, engine = [], runner.engine
+    def accumulate(runner: Whole, batches: Sequence[MicroBatch], number: int, scale: float) -> list[Losses]:
+        passed, engine = [], runner.engine
         for index, (inputs, targets, document) in enumerate(batches):
             engine.set_gradient_accumulation_boundary(index == number - 1)
             losses: Any = engine(inputs, targets, document)
             engine.backward(losses.total / (targets >= 0).sum() / number, scale_wrt_gas=False)
-            per_token.append(losses.per_token)
-        return per_token
+            passed.append(losses)
+        return passed
 
     Whole.accumulate = accumulate  # type: ignore[method-assign]
 

@@ -46,10 +46,10 @@ def _dualpipev(case: Case) -> Violations:
         yield Problem("parallel.schedule", "dualpipev", "needs parallel.pipe above 1", fix)
 
 
-def _zero_bf16(case: Case) -> Violations:
+def _zero_half(case: Case) -> Violations:
     run = case.run
-    if run.precision.compute == "bf16" and run.parallel.zero == 0:
-        rule = f"must be {'1' if run.parallel.pipe > 1 else '1, 2 or 3'} with bf16"
+    if run.precision.compute != "fp32" and run.parallel.zero == 0:
+        rule = f"must be {'1' if run.parallel.pipe > 1 else '1, 2 or 3'} with {run.precision.compute}"
         yield Problem("parallel.zero", 0, rule, "parallel.zero: 1 or precision.compute: fp32")
 
 
@@ -111,10 +111,11 @@ LAYOUT = (
         _dualpipev,
     ),
     Constraint(
-        "zero-bf16",
-        "precision.compute: bf16 needs zero >= 1",
-        "DeepSpeed's bf16 without ZeRO was measured 2e-2 off one fp32 process",
-        _zero_bf16,
+        "zero-half",
+        "precision.compute: bf16 or fp16 needs zero >= 1",
+        "DeepSpeed's bf16 without ZeRO was measured 2e-2 off one fp32 process; its fp16 divides gradients by a loss "
+        "scale that it never multiplied the loss with (norm 4,096 times too small, loss 7e-3 off)",
+        _zero_half,
     ),
     Constraint(
         "offload-zero",
