@@ -14,6 +14,7 @@ from pretrain.cli import (
     launch,
     logs,
     order,
+    profile,
     status,
     stop,
     tokenizer,
@@ -40,6 +41,7 @@ app.command("logs")(logs.logs)
 app.command("stop")(stop.stop)
 app.command("cancel")(stop.cancel)
 app.command("verify")(verify.verify)
+app.command("profile")(profile.profile)
 app.command("generate")(generate.generate)
 
 
