@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ class Operator(NamedTuple):
 @contextlib.contextmanager
 def recorded(device: torch.device, directory: Path, rank: int, shapes: bool) -> Iterator[profile]:
     """Record what happens inside; then write this rank's trace and, on a GPU, its memory snapshot."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it says on stderr that it starts and stops
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
     recording = profile(activities=activities, record_shapes=shapes, profile_memory=True)
     with _memory_history(device, directory / f"memory-rank{rank}.pickle"), recording:

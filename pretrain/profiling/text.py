@@ -76,7 +76,11 @@ def operator_table(profile: Profile) -> tuple[list[str], list[list[str]]]:
     for one in profile.operators[:MOST_OPERATORS]:
         spent = (one.cuda_seconds if profile.on_gpu else one.cpu_seconds) / steps
         gpu = [f"{spent:.4f}"] * profile.on_gpu
-        cpu, share, memory = f"{one.cpu_seconds / steps:.4f}", f"{spent / step:.1%}", f"{one.bytes / steps / 1e6:,.1f}"
+        cpu, share, memory = (
+            f"{one.cpu_seconds / steps:.4f}",
+            f"{spent / step:.1%}",
+            f"{round(one.bytes / steps / 1e6, 1) + 0.0:,.1f}",
+        )
         calls = f"{one.calls / steps:,.0f}"
         rows.append([one.name, *[one.shapes] * with_shapes, calls, *gpu, cpu, share, memory])
     return headings, rows
