@@ -39,7 +39,7 @@ def heading_lines(profile: Profile) -> list[str]:
         lines.append(f"without the profiler: {speed_line(profile.unprofiled)}")
     most = max(profile.peak_bytes)
     where = f" (rank {profile.peak_bytes.index(most)})" if count > 1 else ""
-    lines.append(f"peak memory{' allocated' if profile.on_gpu else ', resident'}: {short(most)}B{where}")
+    lines.append(f"peak memory{' allocated' if profile.on_gpu else ', resident'}: {most / 1e9:.2f} GB{where}")
     return lines
 
 
@@ -76,11 +76,7 @@ def operator_table(profile: Profile) -> tuple[list[str], list[list[str]]]:
     for one in profile.operators[:MOST_OPERATORS]:
         spent = (one.cuda_seconds if profile.on_gpu else one.cpu_seconds) / steps
         gpu = [f"{spent:.4f}"] * profile.on_gpu
-        cpu, share, memory = (
-            f"{one.cpu_seconds / steps:.4f}",
-            f"{spent / step:.1%}",
-            f"{round(one.bytes / steps / 1e6, 1) + 0.0:,.1f}",
-        )
-        calls = f"{one.calls / steps:,.0f}"
-        rows.append([one.name, *[one.shapes] * with_shapes, calls, *gpu, cpu, share, memory])
+        megabytes = round(one.bytes / steps / 1e6, 1) + 0.0  # no -0.0
+        cells = [f"{one.cpu_seconds / steps:.4f}", f"{spent / step:.1%}", f"{megabytes:,.1f}"]
+        rows.append([one.name, *[one.shapes] * with_shapes, f"{one.calls / steps:,.0f}", *gpu, *cells])
     return headings, rows

@@ -76,7 +76,7 @@ def test_the_text() -> None:
         "a<b: steps 3 to 4 of 1,000, pipe 2 x data 1 x tensor 1, 1F1B, ZeRO 1, fp32, cpu",
         "profiled: 2.05k tokens/s, 0.0125 TFLOP/s per device, MFU 25.0%",
         "without the profiler: 4.1k tokens/s, 0.025 TFLOP/s per device, MFU 50.0%",
-        "peak memory, resident: 1.5GB (rank 0)",
+        "peak memory, resident: 1.50 GB (rank 0)",
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +56,11 @@ def test_one_process(corpus: Path, tmp_path: Path) -> None:
     operators = {(one["name"], one["shapes"]): one["calls"] for one in found["operators"]}
     # two steps of two micro-batches through two layers: q, k and v of 2 x 16 tokens from 32 to 96 columns
     assert operators["aten::addmm", "[[96], [32, 32], [32, 96], [], []]"] == 2 * 2 * 2
+    assert "aten::mm" in {name for name, _ in operators}
     assert {"embedding", "blocks.0", "blocks.1", "head"} <= {event["name"] for event in trace(directory, 0)}
     assert found["peak_bytes"][0] > 100e6
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"asked.yaml", "rank-0.txt", "profile"}, "nothing of the run is touched"
-
-
-def test_what_is_shown(corpus: Path, tmp_path: Path) -> None:
-    run = small_run(corpus, tmp_path)
-    _, directory = profiled(run, 1)
-    shown, page = told(run), (directory / "profile.html").read_text()
-    assert "small: steps 3 to 4 of 20, pipe 1 x data 1 x tensor 1, ZeRO 1, fp32, cpu" in shown
-    for word in (*PARTS, "rest", "aten::mm", "aten::addmm", "MFU", "without the profiler", "peak memory, resident"):
-        assert word in (directory / "profile.txt").read_text()
-        assert word in page
-    assert "step 3</text>" in page and "step 4</text>" in page
-    assert page.replace("http://www.w3.org/", "").count("http") == 0, "needs nothing else"
 
 
 @pytest.mark.parametrize("axis", ["tensor", "pipe"])
@@ -87,11 +75,3 @@ def test_two_processes(corpus: Path, tmp_path: Path, axis: str) -> None:
     assert sorted(path.name for path in directory.glob("trace-*")) == ["trace-rank0.json.gz", "trace-rank1.json.gz"]
     assert "(rank 1)" in told(run) and told(run, 1).count("profiled") == 0, "rank 0 prints"
     assert "rank 1, step 4</text>" in (directory / "profile.html").read_text()
-
-
-def test_steps_must_be_some() -> None:
-    import subprocess
-
-    command = [str(Path(sys.executable).parent / "pretrain"), "profile", "quickstart", "--steps", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and "--steps" in done.stderr
