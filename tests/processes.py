@@ -21,9 +21,16 @@ SECONDS = 240
 
 
 def start(
-    run: dict[str, Any], size: int, overrides: Sequence[str] = (), before: Callable[[Path], None] | None = None
+    run: dict[str, Any],
+    size: int,
+    overrides: Sequence[str] = (),
+    before: Callable[[Path], None] | None = None,
+    work: Callable[[str, list[str]], None] | None = None,
 ) -> list[BaseProcess]:
-    """Start training `run` in `size` gloo processes of one thread, which call `before` with its directory first."""
+    """Start training `run` in `size` gloo processes of one thread, which call `before` with its directory first.
+
+    `work` is called with the run's path and `overrides` in the place of training.
+    """
     directory = Path(run["directory"])
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "asked.yaml"
@@ -32,7 +39,7 @@ def start(
     context.set_forkserver_preload(["tests.preload"])
     port = free_port()
     children: list[BaseProcess] = [
-        context.Process(target=_train, args=(str(path), list(overrides), rank, size, port, before), daemon=True)
+        context.Process(target=_body, args=(str(path), list(overrides), rank, size, port, before, work), daemon=True)
         for rank in range(size)
     ]
     for child in children:
@@ -80,8 +87,14 @@ def train_rows(rows: list[dict[str, Any]], key: str) -> list[float]:
     return [row[key] for row in rows if row["kind"] == "train"]
 
 
-def _train(
-    path: str, overrides: list[str], rank: int, size: int, port: int, before: Callable[[Path], None] | None
+def _body(
+    path: str,
+    overrides: list[str],
+    rank: int,
+    size: int,
+    port: int,
+    before: Callable[[Path], None] | None,
+    work: Callable[[str, list[str]], None] | None,
 ) -> None:
     """The body of one process."""
     os.environ.update(
@@ -97,7 +110,7 @@ def _train(
         try:
             if before:
                 before(Path(path).parent)
-            run_or_exit(path, overrides)
+            (work or run_or_exit)(path, overrides)
         except Exception:
             traceback.print_exc()
             raise SystemExit(1) from None

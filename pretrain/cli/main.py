@@ -16,6 +16,7 @@ from pretrain.cli import (
     launch,
     logs,
     order,
+    profile,
     report,
     status,
     stop,
@@ -44,6 +45,7 @@ app.command("stop")(stop.stop)
 app.command("cancel")(stop.cancel)
 app.command("report")(report.report)
 app.command("verify")(verify.verify)
+app.command("profile")(profile.profile)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)
 app.command("import")(import_.import_)

@@ -58,10 +58,10 @@ def train_until_done(
     clocks = Clocks(session.run)
     with (
         Teller(session, metrics) as teller,
-        _loader(session, steps) as loader,
+        open_loader(session, steps) as loader,
         _saver(session, metrics, checkpoints, extra) as saver,
     ):
-        batches = _batches(session, steps, loader)
+        batches = open_batches(session, steps, loader)
         for step in steps:
             teller.begin()
             world.at("data", step + 1)
@@ -113,7 +113,7 @@ def _votes(asked: StopRequest | None, clocks: Clocks, saver: Saver, world: World
     return [then == "end", then == "requeue", *rings, saver.busy]
 
 
-def _loader(session: Session, steps: range) -> Loader:
+def open_loader(session: Session, steps: range) -> Loader:
     """The micro-batches that this rank reads; none where the pipeline needs none, or another rank reads them."""
     run, mesh = session.run, session.mesh
     needed = steps if session.runner.reads and mesh.is_first_of_tensor else range(0)
@@ -123,7 +123,7 @@ def _loader(session: Session, steps: range) -> Loader:
     )  # fmt: skip
 
 
-def _batches(session: Session, steps: range, loader: Loader) -> Iterator[Batch]:
+def open_batches(session: Session, steps: range, loader: Loader) -> Iterator[Batch]:
     """The micro-batches that this rank is fed."""
     numbers = (session.micro_batches(step) if session.runner.reads else 0 for step in steps)
     return shared_steps(loader, numbers, session.run.batch.micro_batch_size, session.corpus, session.mesh)

@@ -1,0 +1,1 @@
+"""`pretrain profile`: where the time of a training step goes."""
