@@ -63,10 +63,10 @@ def train_until_done(
     ):
         batches = _batches(session, steps, loader)
         for step in steps:
-            teller.begin()
+            stepping = teller.begin(state)
             world.at("data", step + 1)
             asked = stop.look()
-            result = _step(session, state, batches, saver, _votes(asked, clocks, saver, world), checkpoints)
+            result = _step(stepping, state, batches, saver, _votes(asked, clocks, saver, world), checkpoints)
             world.started()
             before, state = state, advance(session, state, result.verdict.history)
             agreed, last, record.step = Agreed(*result.votes), step == steps[-1], state.step
