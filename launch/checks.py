@@ -15,6 +15,7 @@ from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.counts import parameter_count
 from pretrain.config.errors import ConfigError, Problem
+from pretrain.config.metric_names import check_alert_sources
 from pretrain.config.run import Run
 from pretrain.config.summary import layout_line
 from pretrain.config.units import short
@@ -114,6 +115,7 @@ def settled(run: Run, nodes: int) -> Run:
 def corpus(case: Case) -> str:
     """The manifest opens, sizes match, it serves the run's mixtures, and the rules hold with its vocabulary."""
     manifest, run = load_manifest(case.run.data.manifest), case.run
+    check_alert_sources(run, manifest.sources)
     settled(with_vocabulary(run, manifest), run.cluster.nodes)
     Corpus(manifest, run.sequence_length, run.data.document_mask).plan(run)
     tokens = sum(source.splits["train"].tokens for source in manifest.sources.values())

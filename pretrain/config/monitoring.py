@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from pretrain.config.alerts import Alert, Webhook
 from pretrain.config.own import Own
 from pretrain.config.section import Section
 from pretrain.config.units import Every, Interval
@@ -57,5 +58,9 @@ class Monitoring(Section):
     """Peak of one device for MFU, in 1e12 FLOP/s. Default: a table by GPU name; on a CPU a measured matmul."""
     inside: Inside | None = None
     """Look inside the model now and then. None: never."""
+    alerts: tuple[Alert, ...] = ()
+    """Rules by which somebody is told: in the terminal and metrics.jsonl, by W&B where it is on, by the webhook."""
+    webhook: Webhook | None = None
+    """Where alerts are posted, too."""
     sinks: tuple[Own, ...] = ()
     """Sinks of your own, by import path (docs/own-parts.md)."""

@@ -181,12 +181,12 @@ def _step(
 def _saver(session: Session, metrics: Metrics, directory: Path, extra: Extra) -> Saver:
     """Saves this session's checkpoints; what becomes of them goes into the metrics."""
 
-    def say(state: TrainState, message: str) -> None:
-        metrics.event(state.step, state.tokens, message)
+    def say(state: TrainState, message: str, **more: str) -> None:
+        metrics.event(state.step, state.tokens, message, **more)
 
     def report(saved: Saved) -> None:
         if saved.error:
-            say(saved.state, f"CHECKPOINT FAILED, training goes on: {saved.error}")
+            say(saved.state, f"CHECKPOINT FAILED, training goes on: {saved.error}", what="checkpoint_failed")
         else:
             metrics.write("checkpoint", saved.row())
 

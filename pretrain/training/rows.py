@@ -45,7 +45,7 @@ class Teller:
         """A step is done: its findings, its row, slow ranks. All ranks call it together."""
         seconds, session = time.perf_counter() - self._started, self._session
         for message in told(session, state, result):
-            self._metrics.event(state.step, state.tokens, message)
+            self._metrics.event(state.step, state.tokens, message, what="spike")
         if (state.step % session.run.monitoring.log_every == 0 or last) and math.isfinite(result.losses.mean):
             self._metrics.write("train", train_row(session, state, result, self._meter, seconds))
         if row := self._inside.row(state):
@@ -56,7 +56,7 @@ class Teller:
     def stop(self, state: TrainState, asked: StopRequest | None) -> str:
         """The run ends early; says and returns why."""
         reason = asked.why if asked else "a signal to another rank"
-        self._metrics.event(state.step, state.tokens, f"{reason}: saving and ending")
+        self._metrics.event(state.step, state.tokens, f"{reason}: saving and ending", what="ended")
         return reason
 
 
