@@ -47,11 +47,10 @@ def inside_names(model: Model) -> Iterator[str]:
 
 def unknown_metrics(run: Run, sources: Collection[str] | None = None) -> Iterator[Problem]:
     """Alerts about numbers that this run does not write. `sources` None: any may be in the corpus."""
-    names = metric_names(run.model, sources or ())
-    for number, alert in enumerate(run.monitoring.alerts):
-        field, metric = f"monitoring.alerts.{number}.metric", alert.metric
-        if metric is None:
-            continue
+    about = {n: alert.metric for n, alert in enumerate(run.monitoring.alerts) if alert.metric is not None}
+    names = metric_names(run.model, sources or ()) if about else []
+    for number, metric in about.items():
+        field = f"monitoring.alerts.{number}.metric"
         if metric.startswith("inside/") and run.monitoring.inside is None:
             fix = "add monitoring.inside: {every: 100 steps}"
             yield Problem(field, metric, "is written only with monitoring.inside", fix)

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from pretrain.monitoring import webhook
 from pretrain.monitoring.webhook import WebhookSink
+from tests.server import Server
 
 ALERT = {"step": 120, "tokens": 7680, "message": "ALERT: loss is 11, above 10", "what": "alert"}
 ALERT |= {"rule": "loss above 10"}
 
 
-class Server:
-    """Answers with one status after the other, the last for ever; keeps what it was sent."""
-
-    def __init__(self, statuses: list[int], seconds: float = 0.0) -> None:
-        self.bodies: list[Any] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                server.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                time.sleep(seconds)
-                self.send_response(statuses[min(len(server.bodies), len(statuses)) - 1])
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None: ...
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self._http.server_port}/secret-0123456789"
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-
 @pytest.fixture
-def serve(request: pytest.FixtureRequest) -> Iterator[Any]:
+def serve() -> Iterator[Any]:
     servers: list[Server] = []
 
     def start(*arguments: Any) -> Server:
