@@ -16,6 +16,7 @@ from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.counts import parameter_count
 from pretrain.config.errors import ConfigError, Problem
+from pretrain.config.metric_names import check_alert_sources
 from pretrain.config.run import Run
 from pretrain.config.summary import layout_line
 from pretrain.config.units import short
@@ -116,6 +117,7 @@ def settled(run: Run, nodes: int) -> Run:
 def corpus(case: Case) -> str:
     """The manifest opens, sizes match, it serves the run's mixtures, and the rules hold with its vocabulary."""
     manifest, run = load_manifest(case.run.data.manifest), case.run
+    check_alert_sources(run, manifest.sources)
     run = with_vocabulary(run, manifest)
     settled(run, run.cluster.nodes)
     check_initial_weights(run, manifest.tokenizer, case.directory / "checkpoints")

@@ -17,6 +17,7 @@ from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.load import load_run
+from pretrain.config.metric_names import check_alert_sources
 from pretrain.config.run import Run
 from pretrain.data.vocabulary import with_vocabulary
 from pretrain.parallel.place import find_place
@@ -35,6 +36,7 @@ def checked(path: str, overrides: Sequence[str]) -> tuple[Run, Manifest]:
     run = choose_layout(load_run(path, overrides), place.size, place.node_size)
     check_run(run, place.size, place.node_size)
     manifest = load_manifest(run.data.manifest)
+    check_alert_sources(run, manifest.sources)
     run = with_vocabulary(run, manifest)
     check_run(run, place.size, place.node_size)  # the vocabulary is known only now
     check_initial_weights(run, manifest.tokenizer, Path(run.run_directory) / "checkpoints")

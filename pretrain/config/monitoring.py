@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from pretrain.config.alerts import Alert, Webhook
 from pretrain.config.own import Own
 from pretrain.config.section import Section
+from pretrain.config.units import Every, Interval
 
 
 class WandB(Section):
@@ -25,6 +27,22 @@ class WandB(Section):
     """Tags of the run."""
 
 
+class Inside(Section):
+    """Norms of every part of the model, attention entropy and the gradient noise scale (docs/inside.md)."""
+
+    every: Every
+    """Between two steps that are looked into, in steps or tokens. The steps between cost nothing."""
+    noise_decay: float = Field(0.9, ge=0, lt=1)
+    """Weight of what was before, at each look, in the two averages behind the noise scale."""
+
+    @field_validator("every")
+    @classmethod
+    def _not_by_the_clock(cls, every: Interval) -> Interval:
+        if every.unit == "seconds":
+            raise ValueError("must be in steps or tokens, for all ranks look together; fix: every: 100 steps")
+        return every
+
+
 class Monitoring(Section):
     """Where metrics go. metrics.jsonl is always written."""
 
@@ -38,5 +56,11 @@ class Monitoring(Section):
     """Weights & Biases."""
     peak_tflops: float | None = Field(None, gt=0)
     """Peak of one device for MFU, in 1e12 FLOP/s. Default: a table by GPU name; on a CPU a measured matmul."""
+    inside: Inside | None = None
+    """Look inside the model now and then. None: never."""
+    alerts: tuple[Alert, ...] = ()
+    """Rules by which somebody is told: in the terminal and metrics.jsonl, by W&B where it is on, by the webhook."""
+    webhook: Webhook | None = None
+    """Where alerts are posted, too."""
     sinks: tuple[Own, ...] = ()
     """Sinks of your own, by import path (docs/own-parts.md)."""

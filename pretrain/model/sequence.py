@@ -6,7 +6,7 @@ Shapes: B batch, T tokens, S keys (T, or more with a cache), D d_head.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ class Sequence:
     """The kernel's mask, with ALiBi's bias in it, for each band width of the model (None: dense)."""
     cache: Cache | None = None
     """Keys and values of earlier tokens; generation only."""
+    sights: dict[int | None, Sight] = field(default_factory=dict)
+    """What the masks were made from, for each band width."""
 
 
 def describe(
@@ -69,6 +71,7 @@ def describe(
         kernel=kernel,
         masks={width: kernel.prepare(sight) for width, sight in sights.items()},
         cache=cache,
+        sights=sights,
     )
 
 

@@ -33,7 +33,7 @@ class PlainLines:
             self._print(train_line(row, self._total))
         elif kind == "event":
             self._print(f"step {row['step']:>7,}  {row['message']}")
-        else:
+        elif kind != "inside":  # hundreds of numbers: for the other sinks
             self._print(other_line(kind, row))
 
     def flush(self) -> None:

@@ -36,7 +36,7 @@ class LiveView:
             self._losses.append(float(row["loss"]))
         elif kind == "event":
             self._live.console.print(f"step {row['step']:,}  {row['message']}", highlight=False)
-        else:
+        elif kind != "inside":
             if kind == "validation":
                 self._validation = row
             self._live.console.print(other_line(kind, row), highlight=False)

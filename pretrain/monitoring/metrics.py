@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
-Kind = Literal["train", "validation", "baseline", "checkpoint", "event"]
+Kind = Literal["train", "validation", "baseline", "checkpoint", "inside", "event"]
 Row = Mapping[str, float | int | str]
 """Flat: always `step` and `tokens`; a name with a slash is per source, as in `loss/wiki`."""
 
@@ -45,9 +45,12 @@ class Metrics:
         """Hand on one row."""
         self._each(lambda sink: sink.write(kind, row))
 
-    def event(self, step: int, tokens: int, message: str) -> None:
-        """Something a person should read: a resume, a damaged checkpoint, a failed save."""
-        self.write("event", {"step": step, "tokens": tokens, "message": message})
+    def event(self, step: int, tokens: int, message: str, **more: str) -> None:
+        """Something a person should read: a resume, a damaged checkpoint, a failed save.
+
+        `what` is given beside it where an alert may be about it (config.alerts.Happening), or for an alert itself.
+        """
+        self.write("event", {"step": step, "tokens": tokens, "message": message, **more})
 
     def flush(self) -> None:
         """Flush all sinks."""

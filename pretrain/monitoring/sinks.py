@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pretrain.config.constraints.monitoring import read_address
 from pretrain.config.own import SINK
 from pretrain.config.run import Run
 from pretrain.monitoring.jsonl import JsonLines, cut_back
@@ -36,5 +37,9 @@ def make_sinks(
         from pretrain.monitoring.wandb import WeightsAndBiases
 
         yield WeightsAndBiases(run, directory, run_id, about)
+    if run.monitoring.webhook:
+        from pretrain.monitoring.webhook import WebhookSink
+
+        yield WebhookSink(read_address(run.monitoring.webhook), run.name, run.monitoring.webhook.timeout)
     for number, own in enumerate(run.monitoring.sinks):
         yield own.make(f"monitoring.sinks.{number}", SINK)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from pretrain.config.run import Run
 from pretrain.monitoring.metrics import Kind, Row
+
+EVERY_ONE = timedelta(milliseconds=1)
+"""Between two alerts of a title; 0 would be W&B's own minute."""
 
 
 class WeightsAndBiases:
@@ -35,6 +39,8 @@ class WeightsAndBiases:
         """Training rows keep their names; others are put under their kind."""
         if kind == "event":
             self._run.summary["event"] = str(row["message"])
+            if row.get("what") == "alert":  # at most so often as the rule says
+                self._run.alert(title=str(row["rule"])[:63], text=str(row["message"]), wait_duration=EVERY_ONE)
             return
         prefix = "" if kind == "train" else f"{kind}/"
         axes = ("step", "tokens")

@@ -63,10 +63,10 @@ def train_until_done(
     ):
         batches = open_batches(session, steps, loader)
         for step in steps:
-            teller.begin()
+            stepping = teller.begin(state)
             world.at("data", step + 1)
             asked = stop.look()
-            result = _step(session, state, batches, saver, _votes(asked, clocks, saver, world), checkpoints)
+            result = _step(stepping, state, batches, saver, _votes(asked, clocks, saver, world), checkpoints)
             world.started()
             before, state = state, advance(session, state, result.verdict.history)
             agreed, last, record.step = Agreed(*result.votes), step == steps[-1], state.step
@@ -180,12 +180,12 @@ def _step(
 def _saver(session: Session, metrics: Metrics, directory: Path, extra: Extra) -> Saver:
     """Saves this session's checkpoints; what becomes of them goes into the metrics."""
 
-    def say(state: TrainState, message: str) -> None:
-        metrics.event(state.step, state.tokens, message)
+    def say(state: TrainState, message: str, **more: str) -> None:
+        metrics.event(state.step, state.tokens, message, **more)
 
     def report(saved: Saved) -> None:
         if saved.error:
-            say(saved.state, f"CHECKPOINT FAILED, training goes on: {saved.error}")
+            say(saved.state, f"CHECKPOINT FAILED, training goes on: {saved.error}", what="checkpoint_failed")
         else:
             metrics.write("checkpoint", saved.row())
 

@@ -49,7 +49,8 @@ def roll_back(
     session, state, messages = go_on(session, directory)
     metrics.rewind(state.step)
     for message in messages:
-        metrics.event(state.step, state.tokens, message)
+        more = {"what": "rollback"} if wanted.message in message else {}
+        metrics.event(state.step, state.tokens, message, **more)
     return session, state
 
 

@@ -12,6 +12,7 @@ from pretrain.checkpoint.state import TrainState
 from pretrain.monitoring.metrics import Metrics
 from pretrain.monitoring.throughput import Meter, peak_memory_bytes
 from pretrain.resilience.stop import StopRequest
+from pretrain.training.inside import Insight
 from pretrain.training.pace import PaceKeeper
 from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
@@ -27,6 +28,7 @@ class Teller:
         self._session, self._metrics, self._started = session, metrics, 0.0
         self._meter = Meter(session.run, session.world.size, session.world.device)
         self._pace = PaceKeeper(session)
+        self._inside = Insight(session)
 
     def __enter__(self) -> Self:
         return self
@@ -34,24 +36,27 @@ class Teller:
     def __exit__(self, *_: object) -> None:
         self._pace.close()
 
-    def begin(self) -> None:
-        """A step begins."""
+    def begin(self, state: TrainState) -> Session:
+        """The step after `state` begins; the session to make it with, which may look inside the model."""
         self._started = time.perf_counter()
+        return self._inside.begin(state)
 
     def step(self, state: TrainState, result: StepResult, last: bool) -> None:
         """A step is done: its findings, its row, slow ranks. All ranks call it together."""
         seconds, session = time.perf_counter() - self._started, self._session
         for message in told(session, state, result):
-            self._metrics.event(state.step, state.tokens, message)
+            self._metrics.event(state.step, state.tokens, message, what="spike")
         if (state.step % session.run.monitoring.log_every == 0 or last) and math.isfinite(result.losses.mean):
             self._metrics.write("train", train_row(session, state, result, self._meter, seconds))
+        if row := self._inside.row(state):
+            self._metrics.write("inside", row)
         for message in self._pace.after(state.step):
             self._metrics.event(state.step, state.tokens, message)
 
     def stop(self, state: TrainState, asked: StopRequest | None) -> str:
         """The run ends early; says and returns why."""
         reason = asked.why if asked else "a signal to another rank"
-        self._metrics.event(state.step, state.tokens, f"{reason}: saving and ending")
+        self._metrics.event(state.step, state.tokens, f"{reason}: saving and ending", what="ended")
         return reason
 
 

@@ -14,10 +14,11 @@ from pretrain.checkpoint.state import TrainState, layout_words
 from pretrain.config.deepspeed import deepspeed_config
 from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.run import Run
+from pretrain.monitoring.alerts import Alerts, Tell
 from pretrain.monitoring.closing import closing_table
 from pretrain.monitoring.environment import describe_environment, git_commit
 from pretrain.monitoring.jsonl import read_rows
-from pretrain.monitoring.metrics import Metrics
+from pretrain.monitoring.metrics import Metrics, Row
 from pretrain.monitoring.sinks import make_sinks
 from pretrain.parallel.process import World
 from pretrain.resilience.attempts import read_attempts
@@ -66,6 +67,13 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
                 except RollBack as wanted:
                     world.at("checkpoint")
                     session, state = roll_back(session, directory, wanted, metrics)
+            if ended.outcome == "finished":
+                metrics.event(ended.state.step, ended.state.tokens, "finished", what="ended")
+        except Exception as error:
+            told = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            tokens = session.plan.tokens_before(record.step)
+            metrics.event(record.step, tokens, f"the run ends: {told}", what="ended")
+            raise
         finally:
             world.at("end")
             metrics.close()
@@ -160,11 +168,22 @@ def _open_metrics(
     run_id, total = directory.run_id(), run.train.tokens
     for sink in make_sinks(run, directory.path, run_id, state.step, total, about):
         metrics.add(sink)
+    if run.monitoring.alerts:
+        metrics.add(Alerts(run.monitoring.alerts, _alert_into(metrics)))
     changed = [f"changed since the last start: {change}" for change in changes]
     for message in [*_about_layout(session), *messages, *changed, *_about_data(session)]:
         metrics.event(state.step, state.tokens, message)
     if run.train.ngram_baselines and state.step == 0:
         metrics.write("baseline", {"step": 0, "tokens": 0, **ngram_losses(session)})
+
+
+def _alert_into(metrics: Metrics) -> Tell:
+    """What a rule finds becomes an event in all sinks."""
+
+    def tell(row: Row, rule: str, message: str) -> None:
+        metrics.event(int(row["step"]), int(row["tokens"]), f"ALERT: {message}", what="alert", rule=rule)
+
+    return tell
 
 
 def _about_layout(session: Session) -> Iterator[str]:

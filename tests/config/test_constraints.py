@@ -196,6 +196,16 @@ BROKEN = {
         "model.mlp.class", "must derive from pretrain.model.layers.MLP", "parallel.tensor: 1",
         {"model": {"mlp": {"class": "pretrain.model.layers.GatedMLP"}}},
     ),
+    "alert-metrics": Broken(
+        {"monitoring": {"alerts": [{"metric": "gradnorm", "above": 5}]}}, 1,
+        "monitoring.alerts.0.metric", "is no number that this run writes", "did you mean 'grad_norm'?",
+        {"monitoring": {"alerts": [{"metric": "grad_norm", "above": 5}]}},
+    ),
+    "webhook-address": Broken(
+        {"monitoring": {"webhook": {"url_file": "nowhere.url"}, "alerts": [{"on": "ended"}]}}, 1,
+        "monitoring.webhook.url_file", "cannot be read", "write the address into this file",
+        {"monitoring": {"webhook": None}},
+    ),
 }  # fmt: skip
 
 

@@ -190,7 +190,7 @@ def run_of(
         "schedule": {"warmup": 640},
         "precision": {"compute": "fp32"},
         "parallel": {"zero": 0},
-        "monitoring": {"terminal": "none", "tensorboard": False, "peak_tflops": 1},
+        "monitoring": {"terminal": "none", "tensorboard": False, "peak_tflops": 1, "inside": {"every": "10 steps"}},
     }
 
 

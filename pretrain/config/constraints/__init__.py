@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pretrain.config.constraints.batch import BATCH
 from pretrain.config.constraints.layout import LAYOUT
+from pretrain.config.constraints.monitoring import MONITORING
 from pretrain.config.constraints.own import OWN
 from pretrain.config.constraints.rule import Case, Constraint
 from pretrain.config.constraints.settings import SETTINGS
@@ -18,7 +19,7 @@ from pretrain.config.run import Run
 
 __all__ = ["CONSTRAINTS", "Case", "Constraint", "check_run", "find_problems"]
 
-CONSTRAINTS: tuple[Constraint, ...] = (*LAYOUT, *TENSOR, *BATCH, *UPDATE, *SETTINGS, *OWN)
+CONSTRAINTS: tuple[Constraint, ...] = (*LAYOUT, *TENSOR, *BATCH, *UPDATE, *SETTINGS, *OWN, *MONITORING)
 
 
 def check_run(run: Run, processes: int, node_size: int | None = None) -> None:
