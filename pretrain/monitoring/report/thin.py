@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from pretrain.monitoring.report.table import Column
 
@@ -21,11 +22,19 @@ def thin(x: Column, y: Column, log: bool = False, buckets: int = BUCKETS) -> tup
         return x, y
     at = np.log(x) if log else x
     bucket = np.minimum((at - at[0]) / max(at[-1] - at[0], 1e-300) * buckets, buckets - 1).astype(np.int64)
-    order = np.lexsort((y, bucket))
-    starts = np.flatnonzero(np.diff(bucket[order], prepend=-1))
-    ends = np.append(starts[1:], len(order)) - 1
-    kept = np.unique(np.concatenate([order[starts], order[ends], [0, len(x) - 1]]))
+    starts = np.flatnonzero(np.diff(bucket, prepend=-1))
+    extremes = [_first(y, bucket, starts, of) for of in (np.minimum, np.maximum)]
+    kept = np.unique(np.concatenate([*extremes, [0, len(x) - 1]]))
     return x[kept], y[kept]
+
+
+def _first(
+    y: Column, bucket: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], of: np.ufunc
+) -> npt.NDArray[np.int64]:
+    """Where in each bucket its lowest, or highest, y comes first."""
+    counts = np.diff(starts, append=len(y))
+    found = np.flatnonzero(y == np.repeat(of.reduceat(y, starts), counts))
+    return found[np.flatnonzero(np.diff(bucket[found], prepend=-1))]
 
 
 def smooth(y: Column, width: int) -> Column:
