@@ -84,13 +84,13 @@ class Gigatoken:
         return np.asarray(self._tokenizer.encode(text), dtype=np.uint32)
 
 
-def choose_backend(specification: Specification) -> tuple[Backend, str]:
-    """The fastest backend whose ids are the reference's, and why it was chosen in one line."""
-    reference = Reference(specification)
+def choose_backend(specification: Specification, reference: Backend | None = None) -> tuple[Backend, str]:
+    """The fastest backend whose ids are the reference's (default: `tokenizers`), and why it was chosen in one line."""
+    reference = reference or Reference(specification)
     try:
         fast = Gigatoken(specification)
     except Exception as error:  # gigatoken raises what its Rust side raises; any refusal means the same
-        return reference, f"gigatoken does not support this tokenizer: {error}"
+        return reference, f"gigatoken does not support this tokenizer: {str(error).splitlines()[0]}"
     texts = [*ADVERSARIAL, *(f"a {token} b{token}{token}" for token in list(special_tokens(specification))[:8])]
     if wrong := first_difference(fast, reference, texts):
         return reference, f"gigatoken's ids differ from the reference's on {wrong[:40]!r}"

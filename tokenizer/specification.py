@@ -18,6 +18,12 @@ def special_tokens(specification: Specification) -> dict[str, int]:
     return {token["content"]: token["id"] for token in specification["added_tokens"] if token["special"]}
 
 
+def added_token(index: int, content: str, *, special: bool) -> Specification:
+    """An entry of `added_tokens`: a name that is one token wherever it stands."""
+    strict = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": index, "content": content, "special": special, **strict}
+
+
 def vocab_size(specification: Specification) -> int:
     """One more than the largest id, so that every id indexes a table of this many rows."""
     vocab = specification["model"]["vocab"]

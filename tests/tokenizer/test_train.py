@@ -9,7 +9,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from pretrain.config.errors import ConfigError
 from tests.tokenizer.conftest import SENTENCES
 from tokenizer import Tokenizer, train_tokenizer
-from tokenizer.train import byte_spelling
+from tokenizer.byte_bpe import byte_spelling
 
 
 def test_layout(small: Tokenizer) -> None:
