@@ -126,4 +126,3 @@ class Tokenizer:
     def _known_end(self) -> str | None:
         special = spec.special_tokens(self.specification)
         return next((name for name in spec.KNOWN_ENDS if name in special), None)
-

@@ -14,7 +14,9 @@ from tokenizer.interface import Tokenizer
 from tokenizer.sentencepieces import ENCODED_BY, MODEL, SentencePieceTokenizer
 from tokenizer.specification import END_OF_TEXT, Specification, added_token
 
-FIX = "give a directory with tokenizer.json, tokenizer.model, or vocab.json and merges.txt; or a tokenizer.json or .model"
+FIX = (
+    "give a directory with tokenizer.json, tokenizer.model, or vocab.json and merges.txt; or a tokenizer.json or .model"
+)
 JSON = ("tokenizer.json", "tokenizer.json.gz")
 PICKLE = "is a pickle, which is never opened: loading one runs whatever code it holds"
 PICKLE_FIX = "save it with Hugging Face's save_pretrained, then give that directory"
@@ -83,7 +85,9 @@ def _auto(directory: Path) -> Specification:
     import transformers
 
     try:
-        loaded = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+        loaded = transformers.AutoTokenizer.from_pretrained(
+            str(directory), local_files_only=True, trust_remote_code=False
+        )
         specification: Specification = orjson.loads(loaded.backend_tokenizer.to_str())
     except Exception as error:  # transformers raises many kinds; all mean that this is not a tokenizer
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -78,4 +78,3 @@ class SentencePieceTokenizer(Tokenizer):
     @cached_property
     def _chosen(self) -> tuple[Backend, str]:
         return choose_backend(self.specification, self._sentencepiece)
-

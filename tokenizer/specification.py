@@ -32,6 +32,15 @@ def vocab_size(specification: Specification) -> int:
     return 1 + max(largest, *(int(token["id"]) for token in specification["added_tokens"]), -1)
 
 
+def unknown_token(specification: Specification) -> int | None:
+    """Id of what stands for text that has no piece; None where all text has one."""
+    model = specification["model"]
+    if model["type"] == "Unigram":
+        return None if model["unk_id"] is None else int(model["unk_id"])
+    unknown: int | None = model["vocab"].get(model.get("unk_token"))
+    return unknown
+
+
 def plain_text_only(specification: Specification) -> Specification:
     """The same tokenizer without special tokens: their strings inside a document are then ordinary text."""
     ordinary = [token for token in specification["added_tokens"] if not token["special"]]

@@ -26,7 +26,7 @@ def train_tokenizer(
     """
     texts = [text for text in texts if text]
     if not texts:
-        raise ConfigError.of("tokenizer", "no text", "needs text to learn from", "give more text")
+        raise ConfigError.of("sample", "no text", "needs text to learn from", "give more text")
     if algorithm == "byte-bpe":
         return train_byte_bpe(texts, vocab_size, special_tokens)
     kind = algorithm.removeprefix("sentencepiece-")

@@ -13,6 +13,7 @@ from pretrain.config.clean import Cleaning
 from pretrain.config.executor import Executor
 from pretrain.config.run import Weight
 from pretrain.config.section import Section
+from pretrain.config.tokenizer import TokenizerTraining
 from pretrain.config.units import Bytes, Count, Tokens
 
 Kind = Literal["jsonl", "parquet", "text", "html", "warc", "huggingface", "installed-docs"]
@@ -55,20 +56,11 @@ Share = Annotated[
 ]
 
 
-class TokenizerTraining(Section):
-    """Train a byte-level BPE on the training documents of this corpus."""
-
-    vocab_size: Count = Field(ge=512)
-    """Entries: 256 bytes, merges, <|endoftext|>."""
-    sample: Bytes = Field(200_000_000, ge=1)
-    """Bytes of text to learn from, chosen by hash; held in memory."""
-
-
 class CorpusTokenizer(Section):
     """The tokenizer: an existing one (`tokenizer: PATH`), or one that is trained."""
 
     path: str | None = None
-    """Directory of a trained tokenizer: ours, Hugging Face's, or GPT-2's vocab.json and merges.txt."""
+    """A trained tokenizer: a directory of ours, of Hugging Face's, GPT-2's vocab.json and merges.txt, or a tokenizer.model."""
     train: TokenizerTraining | None = None
     """Train one."""
 
@@ -222,6 +214,8 @@ class Corpus(Section):
         """
         outside = {"name", "directory", "workers", "executor"}
         plain = self.model_dump(mode="json", exclude=outside, exclude_none=True)
+        if self.tokenizer.train:
+            plain["tokenizer"]["train"] = self.tokenizer.train.content()
         for source in plain["sources"].values():
             del source["weight"]
             for trained in ("classifier", "perplexity"):
