@@ -49,9 +49,7 @@ def compare(
         list[str] | None, typer.Option(help="NAME=PATH or PATH: texts to encode. Globs are fine; more than once.")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A corpus recipe: its sources, as they are read.")] = None,
-    manifest: Annotated[
-        str | None, typer.Option(help="manifest.json of a prepared corpus: its training texts.")
-    ] = None,
+    manifest: Annotated[str | None, typer.Option(help="manifest.json of a corpus: its training texts.")] = None,
     sample: Annotated[str, typer.Option(help="Bytes of text of each source.")] = "10MB",
     text_field: TextField = "text",
     json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
@@ -96,7 +94,12 @@ def _training(
 ) -> TokenizerTraining:
     from pretrain.config.tokenizer import TokenizerTraining
 
-    plain = {"vocab_size": vocab_size, "sample": sample, "algorithm": algorithm, "special_tokens": special}
+    plain: dict[str, object] = {
+        "vocab_size": vocab_size,
+        "sample": sample,
+        "algorithm": algorithm,
+        "special_tokens": special,
+    }
     plain |= {"split_digits": split_digits} | ({} if coverage is None else {"character_coverage": coverage})
     return TokenizerTraining.parse(plain)
 

@@ -22,12 +22,12 @@ class TokenizerTraining(Section):
     sample: Bytes = Field(200_000_000, ge=1)
     """Bytes of text to learn from, held in memory. In a recipe they are chosen by hash from the training documents."""
     algorithm: Algorithm = "byte-bpe"
-    """byte-bpe: merges of bytes inside words (GPT-2). sentencepiece-bpe: merges of characters, bytes for rare ones (LLaMA).
-    sentencepiece-unigram: the pieces that make the text likeliest (Kudo 2018), bytes for rare characters."""
+    """byte-bpe: merges of bytes inside words (GPT-2). sentencepiece-bpe: merges of characters, rare ones in bytes (LLaMA).
+    sentencepiece-unigram: the pieces that make the text likeliest (Kudo 2018), rare characters in bytes."""
     special_tokens: tuple[str, ...] = ()
     """More special tokens, such as <|pad|>: they have an id, and no text is ever cut into them."""
     character_coverage: float = Field(0.9995, gt=0, le=1)
-    """SentencePiece: the share of the sample's characters that are pieces of their own; the rarest are spelled in bytes."""
+    """SentencePiece: the share of the sample's characters that are pieces; the rarest are spelled in bytes."""
     split_digits: bool = False
     """SentencePiece: every digit is a piece of its own, as in LLaMA."""
 

@@ -40,7 +40,7 @@ def load_named(paths: list[Path]) -> dict[str, Tokenizer]:
 
 
 def compare(tokenizers: dict[str, Tokenizer], sources: dict[str, list[str]]) -> list[Compared]:
-    """Each tokenizer on each source and, should there be several, on all. Raises ConfigError for a source of no text."""
+    """Each tokenizer on each source and, of several, on all. Raises ConfigError for a source without text."""
     for name, texts in sources.items():
         if not any(texts):
             fix = "give more text, or a larger --sample: a first document must fit in it"
