@@ -1,4 +1,4 @@
-"""Load a tokenizer from what people have: our own directory, Hugging Face's, SentencePiece's model, GPT-2's two files."""
+"""Load a tokenizer from what people have: our directory, Hugging Face's, SentencePiece's model, GPT-2's two files."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PICKLE_FIX = "save it with Hugging Face's save_pretrained, then give that direct
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """The tokenizer in a directory, a tokenizer.json (also gzipped) or a tokenizer.model. Never goes to the network.
 
-    Of tokenizer.json and tokenizer.model in one directory the first decides, as for Hugging Face's AutoTokenizer, unless
-    the directory is ours. Raises ConfigError when nothing is there or the files are not a tokenizer.
+    Of tokenizer.json and tokenizer.model in one directory the first decides, as for Hugging Face's AutoTokenizer,
+    unless the directory is ours. Raises ConfigError when nothing is there or the files are not a tokenizer.
     """
     path = Path(path)
     if path.is_file():

@@ -1,6 +1,6 @@
-"""A SentencePiece model file as data: its pieces, what of it decides the ids, and the tokenizer.json that says the same.
+"""A SentencePiece model as data: its pieces, what of it decides the ids, and the tokenizer.json that says the same.
 
-The file is a protocol buffer, sentencepiece_model.proto (Kudo and Richardson 2018).
+Its file is a protocol buffer, sentencepiece_model.proto (Kudo and Richardson 2018).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def parse_model(raw: bytes, where: str) -> Any:
     except Exception:  # protobuf's own error
         model = ModelProto()
     if not model.pieces:
-        fix = "give the directory with its tokenizer.json, if it has one (tiktoken's files are also called tokenizer.model)"
+        fix = "give a directory with tokenizer.json (files of tiktoken are called tokenizer.model, too)"
         raise ConfigError.of("tokenizer", where, "is not a SentencePiece model", fix)
     trainer, kind = model.trainer_spec, KINDS.get(model.trainer_spec.model_type)
     if kind not in ("unigram", "BPE"):

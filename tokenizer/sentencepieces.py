@@ -15,7 +15,7 @@ from tokenizer.interface import Tokenizer
 
 MODEL = "tokenizer.model"
 ENCODED_BY = "encoded_by"
-"""Key of tokenizer_config.json: where a folder has tokenizer.json and tokenizer.model, this says that the latter decides."""
+"""Key of tokenizer_config.json: of tokenizer.json and tokenizer.model in a folder, it names the one that decides."""
 
 
 class SentencePiece:

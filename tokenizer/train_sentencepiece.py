@@ -16,7 +16,7 @@ from tokenizer.sentencepieces import SentencePieceTokenizer
 from tokenizer.specification import END_OF_TEXT
 
 SUMS = 16
-"""Partial sums of unigram's expectations. The trainer calls them threads: their number is part of the result, and how many
+"""Partial sums of unigram's expectations. The trainer calls them threads: their number is part of the result, how many
 run at the same time is not."""
 
 

@@ -60,7 +60,7 @@ class CorpusTokenizer(Section):
     """The tokenizer: an existing one (`tokenizer: PATH`), or one that is trained."""
 
     path: str | None = None
-    """A trained tokenizer: a directory of ours, Hugging Face's, GPT-2's vocab.json and merges.txt, a tokenizer.model."""
+    """A trained one: a directory of ours, Hugging Face's, GPT-2's vocab.json and merges.txt, or a tokenizer.model."""
     train: TokenizerTraining | None = None
     """Train one."""
 

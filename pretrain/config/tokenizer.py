@@ -22,7 +22,7 @@ class TokenizerTraining(Section):
     sample: Bytes = Field(200_000_000, ge=1)
     """Bytes of text to learn from, held in memory. In a recipe they are chosen by hash from the training documents."""
     algorithm: Algorithm = "byte-bpe"
-    """byte-bpe: merges of bytes inside words (GPT-2). sentencepiece-bpe: merges of characters, rare ones in bytes (LLaMA).
+    """byte-bpe: merges of bytes inside words (GPT-2). sentencepiece-bpe: of characters, rare ones in bytes (LLaMA).
     sentencepiece-unigram: the pieces that make the text likeliest (Kudo 2018), rare characters in bytes."""
     special_tokens: tuple[str, ...] = ()
     """More special tokens, such as <|pad|>: they have an id, and no text is ever cut into them."""
