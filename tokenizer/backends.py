@@ -13,7 +13,7 @@ import numpy.typing as npt
 import orjson
 import tokenizers
 
-from tokenizer.specification import Specification, plain_text_only, special_tokens
+from tokenizer.specification import Specification, ordinary_tokens, plain_text_only, special_tokens
 
 Encoded = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
 """Tokens of all texts back to back, and how many belong to each text."""
@@ -91,7 +91,8 @@ def choose_backend(specification: Specification, reference: Backend | None = Non
         fast = Gigatoken(specification)
     except Exception as error:  # gigatoken raises what its Rust side raises; any refusal means the same
         return reference, f"gigatoken does not support this tokenizer: {str(error).splitlines()[0]}"
-    texts = [*ADVERSARIAL, *(f"a {token} b{token}{token}" for token in list(special_tokens(specification))[:8])]
+    names = [*list(special_tokens(specification))[:8], *ordinary_tokens(specification)[:8]]
+    texts = [*ADVERSARIAL, *(f"a {name} b{name}{name}" for name in names)]
     if wrong := first_difference(fast, reference, texts):
         return reference, f"gigatoken's ids differ from the reference's on {wrong[:40]!r}"
     return fast, f"ids equal the reference's on {len(texts)} adversarial texts"

@@ -18,6 +18,11 @@ def special_tokens(specification: Specification) -> dict[str, int]:
     return {token["content"]: token["id"] for token in specification["added_tokens"] if token["special"]}
 
 
+def ordinary_tokens(specification: Specification) -> list[str]:
+    """Added tokens that are found in text."""
+    return [token["content"] for token in specification["added_tokens"] if not token["special"]]
+
+
 def added_token(index: int, content: str, *, special: bool) -> Specification:
     """An entry of `added_tokens`: a name that is one token wherever it stands."""
     strict = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)

@@ -37,10 +37,11 @@ def load_model(path: str, device: str = "auto") -> tuple[Transformer, Tokenizer]
     model.load_state_dict(full_weights(checkpoint, run.model))
     if device != "cpu":
         model.to(torch.bfloat16)
-    return model.eval(), _tokenizer(checkpoint, run.model)
+    return model.eval(), load_tokenizer_of(checkpoint, run.model)
 
 
-def _tokenizer(checkpoint: Path, model: Model) -> Tokenizer:
+def load_tokenizer_of(checkpoint: Path, model: Model) -> Tokenizer:
+    """The tokenizer in a checkpoint. Raises ConfigError when the model was trained with another, or has no room."""
     from tokenizer import load_tokenizer
 
     folder = checkpoint / "tokenizer"

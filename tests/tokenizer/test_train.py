@@ -48,6 +48,16 @@ def test_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def test_more_special_tokens(small: Tokenizer) -> None:
+    padded = train_tokenizer(SENTENCES, 402, special_tokens=["<|pad|>", "<|mask|>"])
+    assert [padded.piece(token) for token in (399, 400, 401)] == ["<|endoftext|>", "<|pad|>", "<|mask|>"]
+    assert (padded.end_of_text, padded.vocab_size) == (399, 402)
+    assert padded.specification["model"]["merges"] == small.specification["model"]["merges"]
+    assert not {399, 400, 401} & set(padded.encode("<|endoftext|><|pad|><|mask|>"))
+    with pytest.raises(ConfigError, match="must not be a piece of ordinary text"):
+        train_tokenizer(SENTENCES, 400, special_tokens=["Ġof"])
+
+
 @pytest.mark.parametrize(
     ("texts", "vocab_size", "rule"),
     [

@@ -116,6 +116,17 @@ def test_tokenizer_that_is_not_the_manifests(corpus: Path, tmp_path: Path) -> No
     assert f"the manifest's tokens were made with {made} and 0" in problem_of(error).rule
 
 
+def test_tokenizer_beside_the_manifest_that_did_not_make_it(tmp_path: Path) -> None:
+    """Every checkpoint holds it; found when the first one is written, it would be too late."""
+    (tmp_path / "corpus").mkdir()
+    path = make_corpus(tmp_path / "corpus")
+    made_up_tokenizer(300).save(tmp_path / "corpus" / "tokenizer")
+    run = small_run(path, tmp_path / "run")
+    assert finish(start(run, 1)) == [2]
+    found, said = made_up_tokenizer(300).fingerprint, made_up_tokenizer(211).fingerprint
+    assert f"its fingerprint is {found}, the manifest says {said}" in told(run)
+
+
 def test_run_directory_that_deepspeed_would_take_for_a_pattern(tmp_path: Path) -> None:
     from pretrain.training.directory import RunDirectory
 
