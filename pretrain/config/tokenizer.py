@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -37,6 +38,8 @@ class TokenizerTraining(Section):
         for name in names:
             if name in RESERVED or names.count(name) > 1:
                 raise ValueError(f"has {name} twice ({', '.join(RESERVED)} are there anyway); fix: leave it out")
+            if re.fullmatch("<0x[0-9A-F]{2}>", name):
+                raise ValueError(f"has {name}, which SentencePiece gives to a byte; fix: such as <|pad|>")
             if len(name) < 2 or name != "".join(name.split()):
                 raise ValueError(f"has {name!r}; a name has two characters or more, no spaces; fix: such as <|pad|>")
         return names

@@ -119,6 +119,7 @@ def test_training_a_tokenizer() -> None:
         ({"special_tokens": ["<|endoftext|>"]}, r"has <\|endoftext\|> twice"),
         ({"special_tokens": ["<a>", "<a>"]}, "has <a> twice"),
         ({"special_tokens": ["a b"]}, "no spaces"),
+        ({"special_tokens": ["<0x0A>"]}, "which SentencePiece gives to a byte"),
     ):
         with pytest.raises(ConfigError, match=rule):
             parse({"vocab_size": 600, **wrong})
