@@ -25,6 +25,7 @@ from pretrain.data.dataset import Corpus
 from pretrain.data.vocabulary import with_vocabulary
 from pretrain.resilience.locks import is_locked, locked
 from pretrain.shards.manifest import load_manifest
+from pretrain.shards.tokenizer import tokenizer_of
 
 VOCABULARY = 50_257
 """GPT-2's, for estimates while the corpus cannot be read."""
@@ -115,12 +116,10 @@ def settled(run: Run, nodes: int) -> Run:
 
 
 def corpus(case: Case) -> str:
-    """The manifest opens, sizes match, it serves the run's mixtures, and the rules hold with its vocabulary."""
+    """Manifest, sizes and tokenizer are right, it serves the run's mixtures, the rules hold with its vocabulary."""
     manifest, run = load_manifest(case.run.data.manifest), case.run
-    check_alert_sources(run, manifest.sources)
-    run = with_vocabulary(run, manifest)
-    settled(run, run.cluster.nodes)
-    check_initial_weights(run, manifest.tokenizer, case.directory / "checkpoints")
+    tokenizer_of(manifest)
+    settled(with_vocabulary(run, manifest), run.cluster.nodes)
     Corpus(manifest, run.sequence_length, run.data.document_mask).plan(run)
     tokens = sum(source.splits["train"].tokens for source in manifest.sources.values())
     return f"{short(tokens)} tokens, tokenizer {manifest.tokenizer.fingerprint}"

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pretrain.shards.manifest import Manifest, Shard, Source, Split, TokenizerRecord
+from tokenizer import Tokenizer
 
 END_OF_TEXT = 0
+END = "<end>"
 WEIGHTS = {"crawl": "60", "web": "22", "books": "16", "wiki": "3"}
 
 
@@ -31,12 +33,21 @@ def make_corpus(
             "validation": _split(directory, f"{name}-validation", [validation]),
         }
         sources[name] = Source(weight, (), splits)
-    (directory / "tokenizer").mkdir()
-    (directory / "tokenizer" / "note.txt").write_text("made-up tokens have no tokenizer\n")
-    record = TokenizerRecord("tokenizer", "0123456789abcdef", vocabulary, END_OF_TEXT)
+    tokenizer = made_up_tokenizer(vocabulary)
+    tokenizer.save(directory / "tokenizer")
+    record = TokenizerRecord("tokenizer", tokenizer.fingerprint, vocabulary, END_OF_TEXT)
     manifest = Manifest("synthetic", record, "uint16", True, sources, {}, "test")
     manifest.save(directory / "manifest.json")
     return directory / "manifest.json"
+
+
+def made_up_tokenizer(vocabulary: int) -> Tokenizer:
+    """A word for every id: `t1 t2`."""
+    words = {END: END_OF_TEXT, **{f"t{number}": number for number in range(1, vocabulary)}}
+    model = {"type": "WordLevel", "vocab": words, "unk_token": "t1"}
+    return Tokenizer(
+        {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": model}, END
+    )
 
 
 def _tokens(count: int, vocabulary: int, seed: int) -> np.ndarray:

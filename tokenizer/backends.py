@@ -13,8 +13,7 @@ import numpy.typing as npt
 import orjson
 import tokenizers
 
-from tokenizer.sentencepiece_model import open_model
-from tokenizer.specification import Specification, plain_text_only, special_tokens
+from tokenizer.specification import Specification, ordinary_tokens, plain_text_only, special_tokens
 
 Encoded = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]
 """Tokens of all texts back to back, and how many belong to each text."""
@@ -103,19 +102,15 @@ class Gigatoken:
         return np.asarray(self._tokenizer.encode(text), dtype=np.uint32)
 
 
-def choose_backend(specification: Specification, model: bytes | None = None) -> tuple[Backend, str]:
-    """The fastest backend whose ids are the reference's, and why it was chosen in one line.
-
-    The reference of a SentencePiece `model` is its own library.
-    """
-    reference: Backend = SentencePieces(model) if model else Reference(specification)
+def choose_backend(specification: Specification, reference: Backend | None = None) -> tuple[Backend, str]:
+    """The fastest backend whose ids are the reference's (default: `tokenizers`), and why it was chosen in one line."""
+    reference = reference or Reference(specification)
     try:
         fast = Gigatoken(specification)
     except Exception as error:  # gigatoken raises what its Rust side raises; any refusal means the same
         return reference, f"gigatoken does not support this tokenizer: {str(error).splitlines()[0]}"
-    ordinary = [token["content"] for token in specification["added_tokens"] if not token["special"]]
-    added = [*list(special_tokens(specification))[:8], *ordinary[:8]]
-    texts = [*ADVERSARIAL, *(f"a {token} b{token}{token}" for token in added)]
+    names = [*list(special_tokens(specification))[:8], *ordinary_tokens(specification)[:8]]
+    texts = [*ADVERSARIAL, *(f"a {name} b{name}{name}" for name in names)]
     if wrong := first_difference(fast, reference, texts):
         return reference, f"gigatoken's ids differ from the reference's on {wrong[:40]!r}"
     return fast, f"ids equal the reference's on {len(texts)} adversarial texts"

@@ -34,7 +34,7 @@ class Tokenizer:
             raise ConfigError.of("tokenizer", "tokenizer.json", f"is not a tokenizer ({error})", fix) from None
         # Read back, so that every default is written out and two spellings of one tokenizer are one.
         self.specification: spec.Specification = orjson.loads(self._reference.to_str())
-        self.model = model
+        self.begin: str | None = None
         self.end = end if end is not None else self._known_end()
         if self.end is not None and self._reference.token_to_id(self.end) is None:
             rule = "end-of-text must be a token of the vocabulary"
@@ -49,7 +49,7 @@ class Tokenizer:
             return np.empty(0, np.uint32), np.empty(0, np.int64)
         try:
             return self.backend.encode_batch(texts)
-        except TypeError:
+        except (TypeError, UnicodeEncodeError):
             raise ValueError("a text is not valid Unicode: it holds a lone surrogate") from None
 
     def encode(self, text: str) -> list[int]:
@@ -105,13 +105,23 @@ class Tokenizer:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        for name, content in self._files().items():
+            temporary = directory / f"{name}.tmp"
+            temporary.write_bytes(content)
+            os.replace(temporary, directory / name)
+
+    def _files(self) -> dict[str, bytes]:
+        """What is written, by name."""
+        specification = json.dumps(self.specification, ensure_ascii=False, indent=1)
+        files = {"tokenizer_config.json": json.dumps(self._config(), indent=2), "tokenizer.json": specification}
+        return {name: f"{text}\n".encode() for name, text in files.items()}
+
+    def _config(self) -> dict[str, object]:
+        config: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        config["clean_up_tokenization_spaces"] = False
         if self.end is not None:
-            config |= {"eos_token": self.end, "bos_token": self.end}
-        _write(directory / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
-        _write(directory / "tokenizer.json", json.dumps(self.specification, ensure_ascii=False, indent=1) + "\n")
-        if self.model is not None:
-            _write(directory / "tokenizer.model", self.model)
+            config |= {"eos_token": self.end, "bos_token": self.begin or self.end}
+        return config
 
     @cached_property
     def _chosen(self) -> tuple[Backend, str]:
@@ -120,9 +130,3 @@ class Tokenizer:
     def _known_end(self) -> str | None:
         special = spec.special_tokens(self.specification)
         return next((name for name in spec.KNOWN_ENDS if name in special), None)
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)

@@ -18,12 +18,32 @@ def special_tokens(specification: Specification) -> dict[str, int]:
     return {token["content"]: token["id"] for token in specification["added_tokens"] if token["special"]}
 
 
+def ordinary_tokens(specification: Specification) -> list[str]:
+    """Added tokens that are found in text."""
+    return [token["content"] for token in specification["added_tokens"] if not token["special"]]
+
+
+def added_token(index: int, content: str, *, special: bool) -> Specification:
+    """An entry of `added_tokens`: a name that is one token wherever it stands."""
+    strict = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": index, "content": content, "special": special, **strict}
+
+
 def vocab_size(specification: Specification) -> int:
     """One more than the largest id, so that every id indexes a table of this many rows."""
     vocab = specification["model"]["vocab"]
     # Unigram models list [piece, score] pairs, whose ids are their places.
     largest: int = max(vocab.values(), default=-1) if isinstance(vocab, dict) else len(vocab) - 1
     return 1 + max(largest, *(int(token["id"]) for token in specification["added_tokens"]), -1)
+
+
+def unknown_token(specification: Specification) -> int | None:
+    """Id of what stands for text that has no piece; None where all text has one."""
+    model = specification["model"]
+    if model["type"] == "Unigram":
+        return None if model["unk_id"] is None else int(model["unk_id"])
+    unknown: int | None = model["vocab"].get(model.get("unk_token"))
+    return unknown
 
 
 def plain_text_only(specification: Specification) -> Specification:

@@ -88,7 +88,7 @@ def check_same(saved: TrainState, now: TrainState, checkpoint: Path) -> None:
     rules = {
         "run_id": "was written by another run",
         "model_fingerprint": "is of another model",
-        "tokenizer_fingerprint": "was trained with another tokenizer",
+        "tokenizer_fingerprint": f"was trained with another tokenizer; the corpus now has {now.tokenizer_fingerprint}",
         "manifest_fingerprint": f"was trained on another corpus, then and now: {_corpora(saved.corpus, now.corpus)}",
     }
     problems = [

@@ -9,6 +9,7 @@ import torch
 
 from pretrain.checkpoint.files import damage, list_checkpoints
 from pretrain.checkpoint.saved import Saved
+from pretrain.checkpoint.state import read_state
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
 from pretrain.config.model import Model
@@ -24,8 +25,6 @@ def load_model(path: str, device: str = "auto") -> tuple[Transformer, Tokenizer]
 
     Raises ConfigError when there is none or it is damaged.
     """
-    from tokenizer import load_tokenizer
-
     checkpoint = find_checkpoint(Path(path))
     if wrong := damage(checkpoint):
         raise ConfigError.of("checkpoint", str(checkpoint), f"is damaged: {wrong}", "use an earlier one")
@@ -38,7 +37,23 @@ def load_model(path: str, device: str = "auto") -> tuple[Transformer, Tokenizer]
     model.load_state_dict(full_weights(checkpoint, run.model))
     if device != "cpu":
         model.to(torch.bfloat16)
-    return model.eval(), load_tokenizer(str(checkpoint / "tokenizer"))
+    return model.eval(), load_tokenizer_of(checkpoint, run.model)
+
+
+def load_tokenizer_of(checkpoint: Path, model: Model) -> Tokenizer:
+    """The tokenizer in a checkpoint. Raises ConfigError when the model was trained with another, or has no room."""
+    from tokenizer import load_tokenizer
+
+    folder = checkpoint / "tokenizer"
+    tokenizer, trained = load_tokenizer(folder), read_state(checkpoint).tokenizer_fingerprint
+    fix = "put the tokenizer there that the model was trained with"
+    if tokenizer.fingerprint != trained:
+        rule = f"has fingerprint {tokenizer.fingerprint}, the model was trained with {trained}"
+        raise ConfigError.of("checkpoint", str(folder), rule, fix)
+    if tokenizer.vocab_size > model.vocabulary:
+        rule = f"has {tokenizer.vocab_size:,} entries, the model's vocabulary {model.vocabulary:,}"
+        raise ConfigError.of("checkpoint", str(folder), rule, fix)
+    return tokenizer
 
 
 def find_checkpoint(path: Path) -> Path:

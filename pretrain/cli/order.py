@@ -28,15 +28,11 @@ def show(
     """Every sample of a step: source, documents, offsets and decoded text."""
     from pretrain.served.open import open_served
     from pretrain.served.samples import read_samples, sample_text, served_in
-    from pretrain.shards.remote import local_directory
-    from tokenizer import load_tokenizer
+    from pretrain.shards.tokenizer import tokenizer_of
 
     served = open_served(run)
     index = served_in(served, step, rank, processes)
-    manifest = served.corpus.manifest
-    with local_directory(manifest.directory / manifest.tokenizer.path) as folder:
-        tokenizer = load_tokenizer(folder)
-    samples = read_samples(served, index, tokenizer)
+    samples = read_samples(served, index, tokenizer_of(served.corpus.manifest))
     if as_json:
         _print_json([sample.plain() for sample in samples])
         return

@@ -14,6 +14,7 @@ from pretrain.config.executor import Executor
 from pretrain.config.own import Replaceable
 from pretrain.config.run import Weight
 from pretrain.config.section import Section
+from pretrain.config.tokenizer import TokenizerTraining
 from pretrain.config.units import Bytes, Count, Tokens
 
 Kind = Literal["jsonl", "parquet", "text", "html", "warc", "huggingface", "installed-docs", "own"]
@@ -56,33 +57,11 @@ Share = Annotated[
 ]
 
 
-class SentencePiece(Section):
-    """A SentencePiece model with bytes for rare characters, instead of byte-level BPE (Kudo & Richardson 2018)."""
-
-    model: Literal["bpe", "unigram"] = "unigram"
-    """unigram: Kudo 2018."""
-    character_coverage: float = Field(0.9995, gt=0.9, le=1)
-    """Share of the text's characters with a piece of their own; the others are written as bytes."""
-    split_digits: bool = True
-    """Each digit is a piece, as LLaMA's."""
-
-
-class TokenizerTraining(Section):
-    """Train a tokenizer on the training documents of this corpus: byte-level BPE unless told otherwise."""
-
-    vocab_size: Count = Field(ge=512)
-    """Entries: 256 bytes, merges, <|endoftext|>."""
-    sample: Bytes = Field(200_000_000, ge=1)
-    """Bytes of text to learn from, chosen by hash; held in memory."""
-    sentencepiece: SentencePiece | None = None
-    """Learn a SentencePiece model."""
-
-
 class CorpusTokenizer(Section):
     """The tokenizer: an existing one (`tokenizer: PATH`), or one that is trained."""
 
     path: str | None = None
-    """Directory of a trained tokenizer: ours, Hugging Face's, or GPT-2's vocab.json and merges.txt."""
+    """A trained one: a directory of ours, Hugging Face's, GPT-2's vocab.json and merges.txt, or a tokenizer.model."""
     train: TokenizerTraining | None = None
     """Train one."""
 
@@ -238,6 +217,8 @@ class Corpus(Section):
         """
         outside = {"name", "directory", "workers", "executor"}
         plain = self.model_dump(mode="json", exclude=outside, exclude_none=True)
+        if self.tokenizer.train:
+            plain["tokenizer"]["train"] = self.tokenizer.train.content()
         for source in plain["sources"].values():
             del source["weight"]
             for trained in ("classifier", "perplexity"):

@@ -18,7 +18,7 @@ from pretrain.corpus.pool import Pool, default_workers
 from pretrain.corpus.progress import Reporter
 from pretrain.corpus.workspace import locked
 from pretrain.shards.files import sha256
-from pretrain.shards.indexed import IndexedReader
+from pretrain.shards.indexed import IndexedReader, wrapped
 from pretrain.shards.manifest import SPLITS, Manifest, Shard, Source, Split, TokenizerRecord
 from tokenizer import Tokenizer, load_tokenizer
 
@@ -132,8 +132,10 @@ def look_through(task: Task) -> Looked:
     prefix, tokenizer = Path(task.prefix), load_tokenizer(task.tokenizer)
     reader = IndexedReader(prefix)
     largest = max((int(chunk.max()) for chunk in _chunks(reader)), default=0)
+    rule = wrapped(reader.dtype.name, tokenizer.vocab_size)
     if largest >= tokenizer.vocab_size:
         rule = f"has token {largest:,}; the tokenizer ends at {tokenizer.vocab_size - 1:,}"
+    if rule:
         raise ConfigError.of("tokenizer", str(prefix), rule, "give the tokenizer that made these files")
     files = {suffix: _file(prefix.with_name(prefix.name + suffix)) for suffix in (".bin", ".idx")}
     path = os.path.relpath(prefix, task.directory)

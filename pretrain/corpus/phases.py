@@ -163,11 +163,10 @@ def _tokenizer(preparation: Preparation, selected: list[Selected]) -> Tokenizer:
     total = sum(source.count(TRAIN)[1] for source in selected)
     limit = min(HASHES, max(1, HASHES * train.sample // total))
     try:
-        learning = Learning(**train.sentencepiece.plain()) if train.sentencepiece else None
-        return train_tokenizer(_sample(selected, limit), train.vocab_size, learning)
+        return train_tokenizer(_sample(selected, limit), **train.options())
     except ConfigError as error:
-        problem = error.problems[0]
-        raise ConfigError.of("tokenizer.train.vocab_size", train.vocab_size, problem.rule, problem.fix) from None
+        problems = [replace(problem, field=f"tokenizer.train.{problem.field}") for problem in error.problems]
+        raise ConfigError(problems) from None
 
 
 def _sample(selected: list[Selected], limit: int) -> Iterator[str]:

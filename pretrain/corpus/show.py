@@ -100,7 +100,7 @@ def _sources(summaries: list[SourceSummary], run_tokens: int | None) -> Table:
     if run_tokens is not None:
         headings.append("epochs")
         title += f"; epochs of a run of {short(run_tokens)}"
-    table = _table(title, ["source"], headings)
+    table = plain_table(title, ["source"], headings)
     for one in summaries:
         counts = [short(one.documents), short(one.tokens), short(one.text_bytes), f"{one.bytes_per_token:.2f}"]
         cells = [*counts, f"{one.share:.1%}", f"{one.natural_share:.1%}", short(one.validation_tokens)]
@@ -113,7 +113,7 @@ def _sources(summaries: list[SourceSummary], run_tokens: int | None) -> Table:
 
 def _stages(manifest: Manifest) -> Table:
     headings = ["docs in", "out", "dropped", "bytes in", "out"]
-    table = _table("documents through the stages", ["source", "stage"], headings)
+    table = plain_table("documents through the stages", ["source", "stage"], headings)
     for name, source in manifest.sources.items():
         for stage in source.stages:
             dropped = stage.documents_in - stage.documents_out
@@ -122,7 +122,8 @@ def _stages(manifest: Manifest) -> Table:
     return table
 
 
-def _table(title: str, names: list[str], numbers: list[str]) -> Table:
+def plain_table(title: str, names: list[str], numbers: list[str]) -> Table:
+    """An empty table: `names` are columns of words, `numbers` of numbers."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
         table.add_column(name, no_wrap=True)

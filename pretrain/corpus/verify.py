@@ -11,8 +11,7 @@ from pretrain.corpus.progress import Reporter
 from pretrain.shards.files import sha256
 from pretrain.shards.indexed import IndexedReader
 from pretrain.shards.manifest import Manifest, Shard, load_manifest
-from pretrain.shards.remote import local_directory
-from tokenizer import load_tokenizer
+from pretrain.shards.tokenizer import tokenizer_of
 
 THREADS = 8
 """Checksums release Python's lock; the disk is the limit."""
@@ -40,15 +39,10 @@ def verify(path: str | Path, reporter: Reporter | None = None) -> list[str]:
 
 
 def _check_tokenizer(manifest: Manifest) -> Iterator[str]:
-    path = manifest.directory / manifest.tokenizer.path
     try:
-        with local_directory(path) as folder:
-            found = load_tokenizer(folder).fingerprint
+        tokenizer_of(manifest)
     except ConfigError as error:
-        yield f"{path}: {error.problems[0].rule}"
-        return
-    if found != manifest.tokenizer.fingerprint:
-        yield f"{path}: its fingerprint is {found}, the manifest says {manifest.tokenizer.fingerprint}"
+        yield f"{manifest.directory / manifest.tokenizer.path}: {error.problems[0].rule}"
 
 
 def _check_shard(manifest: Manifest, shard: Shard) -> Iterator[str]:

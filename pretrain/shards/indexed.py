@@ -38,6 +38,12 @@ def token_dtype(vocab_size: int) -> str:
     return "uint16" if vocab_size < LARGEST_UINT16_VOCABULARY else "int32"
 
 
+def wrapped(dtype: str, vocab_size: int) -> str | None:
+    """What to say of a vocabulary that the type of its tokens has no room for: its larger ids were cut short."""
+    room = np.iinfo(dtype).max + 1
+    return f"has tokens as {dtype}, which has no room for a vocabulary of {vocab_size:,}" if vocab_size > room else None
+
+
 class IndexedWriter:
     """Streams documents into PREFIX.bin and PREFIX.idx, whole at the end of the `with` block or not at all.
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 import orjson
 
 from pretrain.config.errors import ConfigError
+from pretrain.shards.indexed import wrapped
 from pretrain.shards.remote import file_sizes, located
 
 FORMAT_VERSION = 1
@@ -156,6 +157,7 @@ def load_manifest(path: str | Path, *, check_sizes: bool = True) -> Manifest:
             fix = "prepare the corpus again with this version of pretrain"
             raise ConfigError.of("data.manifest", str(path), f"has format {version}, this reads {FORMAT_VERSION}", fix)
         manifest = _from_plain(plain, path.parent)
+        _check_vocabulary(manifest, path)
         if check_sizes:
             _check_sizes(manifest)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -180,6 +182,17 @@ def _source(plain: dict[str, Any]) -> Source:
         for name, split in plain["splits"].items()
     }
     return Source(plain["weight"], tuple(Stage(**stage) for stage in plain["stages"]), splits)
+
+
+def _check_vocabulary(manifest: Manifest, path: Path) -> None:
+    """Ids fit the type they are stored in."""
+    size, end = manifest.tokenizer.vocab_size, manifest.tokenizer.end_of_text
+    problem = wrapped(manifest.dtype, size)
+    if not problem and not 0 <= end < size:
+        problem = f"has end-of-text {end:,} in a vocabulary of {size:,}"
+    if problem:
+        fix = "give the manifest.json that `pretrain corpus prepare` wrote, or prepare the corpus again"
+        raise ConfigError.of("data.manifest", str(path), problem, fix)
 
 
 def _check_sizes(manifest: Manifest) -> None:

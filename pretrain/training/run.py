@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pretrain.checkpoint.rank import Extra
@@ -27,6 +27,7 @@ from pretrain.resilience.stop import clear_stop, read_stop
 from pretrain.shards.manifest import Manifest
 from pretrain.shards.remote import fetch_directory
 from pretrain.shards.repetition import repeated
+from pretrain.shards.tokenizer import tokenizer_of
 from pretrain.training.baselines import ngram_losses
 from pretrain.training.directory import RunDirectory, to_yaml
 from pretrain.training.health import check_health
@@ -49,6 +50,7 @@ def run_training(run: Run, manifest: Manifest, world: World, record: Record) -> 
         record.open(directory.path)
         healthy = check_health(world, directory.path, run.resilience.health)
         manifest, staged = stage(run, manifest, world)
+        by_writer(world, lambda: tokenizer_of(manifest))  # every checkpoint will hold it
         session, state, messages = go_on(open_session(run, manifest, world), directory)
         messages = healthy + staged + messages
         record.begin(state.step)
@@ -92,18 +94,27 @@ def hold(directory: RunDirectory, world: World) -> Iterator[None]:
     """The directory's lock, held by rank 0 for all. All ranks raise alike: ConfigError when it is taken, RunError when
     the disk is full.
     """
+
+    def take(stack: contextlib.ExitStack) -> None:
+        _lock(directory, stack)
+        directory.run_id()
+        forget_old_stop(directory.path)
+
     with contextlib.ExitStack() as stack:
-        error: ConfigError | RunError | None = None
-        if world.is_writer:
-            try:
-                _lock(directory, stack)
-                directory.run_id()
-                forget_old_stop(directory.path)
-            except (ConfigError, RunError) as found:
-                error = found
-        if (told := world.gather(error)[0]) is not None:
-            raise told
+        by_writer(world, lambda: take(stack))
         yield
+
+
+def by_writer(world: World, do: Callable[[], object]) -> None:
+    """Rank 0 does something for all; what it raises (ConfigError or RunError) is raised on every rank."""
+    error: ConfigError | RunError | None = None
+    if world.is_writer:
+        try:
+            do()
+        except (ConfigError, RunError) as found:
+            error = found
+    if (told := world.gather(error)[0]) is not None:
+        raise told
 
 
 def _lock(directory: RunDirectory, stack: contextlib.ExitStack) -> None:

@@ -25,13 +25,13 @@ def stream_text(
     """
     ids = tokenizer.encode(prompt) or [tokenizer.end_of_text]
     drawn: list[int] = []
-    shown = 0
+    shown = len(tokenizer.decode(ids))  # a token may be spelled otherwise at the start of a text
     for token in generate(
         model, ids, max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=tokenizer.end_of_text
     ):
         drawn.append(token)
-        text = tokenizer.decode(drawn)
+        text = tokenizer.decode([*ids, *drawn])
         if not text.endswith("\ufffd"):
             yield text[shown:]
             shown = len(text)
-    yield tokenizer.decode(drawn)[shown:]
+    yield tokenizer.decode([*ids, *drawn])[shown:]

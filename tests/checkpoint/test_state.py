@@ -58,6 +58,13 @@ def test_another_corpus_is_refused_with_what_changed(tmp_path: Path, now: dict[s
     check_same(state, state, tmp_path)
 
 
+def test_another_tokenizer_is_refused_naming_both(tmp_path: Path) -> None:
+    state = replace(STATE, plan=PLAN.plain())
+    words = "tokenizer_fingerprint = 't'\n +rule: was trained with another tokenizer; the corpus now has u"
+    with pytest.raises(ConfigError, match=words):
+        check_same(state, replace(state, tokenizer_fingerprint="u"), tmp_path)
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be a checkpoint"):
         read_state(tmp_path)

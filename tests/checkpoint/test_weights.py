@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from pretrain.checkpoint.weights import find_checkpoint, full_weights
+from pretrain.checkpoint.weights import find_checkpoint, full_weights, load_tokenizer_of
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
+from tests.checkpoint.test_state import STATE
+from tests.config.example import make_run
 from tests.example import small_run
 from tests.processes import train_processes
+from tests.synthetic import made_up_tokenizer
 
 
 def weights_of(directory: Path) -> dict[str, torch.Tensor]:
@@ -47,3 +51,18 @@ def test_weights_of_every_stage_are_one_process_s(
 def test_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be a checkpoint or a run directory that has one"):
         find_checkpoint(tmp_path)
+
+
+def test_the_tokenizer_of_a_checkpoint_is_the_model_s(tmp_path: Path) -> None:
+    tokenizer = made_up_tokenizer(211)
+    tokenizer.save(tmp_path / "tokenizer")
+    (tmp_path / "state.json").write_bytes(replace(STATE, tokenizer_fingerprint=tokenizer.fingerprint).encode())
+    model = make_run().model.model_copy(update={"vocab_size": 211})
+    assert load_tokenizer_of(tmp_path, model).fingerprint == tokenizer.fingerprint
+    with pytest.raises(ConfigError, match="has 211 entries, the model's vocabulary 200"):
+        load_tokenizer_of(tmp_path, model.model_copy(update={"vocab_size": 200}))
+    other = made_up_tokenizer(210)
+    other.save(tmp_path / "tokenizer")
+    words = f"has fingerprint {other.fingerprint}, the model was trained with {tokenizer.fingerprint}"
+    with pytest.raises(ConfigError, match=words):
+        load_tokenizer_of(tmp_path, model)

@@ -20,6 +20,7 @@ from pretrain.shards.indexed import IndexedWriter
 from pretrain.shards.manifest import load_manifest
 from pretrain.shards.sidecar import SUFFIX
 from tests.corpus.helpers import jsonl, recipe, texts, write_jsonl
+from tests.synthetic import made_up_tokenizer
 from tokenizer import load_tokenizer
 
 
@@ -102,6 +103,14 @@ def test_what_is_refused(made: Path, tokenizer: Path, tmp_path: Path) -> None:
         writer.add(np.array([5, 6], dtype=np.int32), [2])
     with pytest.raises(ConfigError, match="has tokens as uint16, int32"):
         adopt(tmp_path / "b", tokenizer, {**web, "wide": {"train": [tmp_path / "wide"]}}, workers=1)
+    large, endless = tmp_path / "large", tmp_path / "endless"
+    made_up_tokenizer(70_000).save(large)
+    with pytest.raises(ConfigError, match="tokens as uint16, which has no room for a vocabulary of 70,000"):
+        adopt(tmp_path / "e", large, web, workers=1)
+    made_up_tokenizer(300).save(endless)
+    (endless / "tokenizer_config.json").unlink()
+    with pytest.raises(ConfigError, match="has no end-of-text token"):
+        adopt(tmp_path / "e", endless, web, workers=1)
     (made / "train-00001.idx").write_bytes(b"no index")
     with pytest.raises(ConfigError, match="is not a Megatron-LM index"):
         adopt(tmp_path / "c", tokenizer, {"web": {"train": [made / "train-00001"]}}, workers=1)

@@ -12,8 +12,10 @@ from pretrain.config.errors import ConfigError
 from pretrain.corpus import spill
 from pretrain.corpus.prepare import prepare
 from pretrain.corpus.progress import Reporter
+from pretrain.corpus.verify import verify
 from pretrain.corpus.workspace import locked
 from pretrain.shards.manifest import Stage, load_manifest
+from pretrain.shards.tokenizer import tokenizer_of
 from tests.corpus.helpers import documents, files, jsonl, origins, recipe, texts, write_jsonl
 from tokenizer import load_tokenizer
 
@@ -244,3 +246,19 @@ def test_the_order_of_sources_is_part_of_the_recipe(tmp_path: Path, tokenizer: P
     assert (first.sources["a"].splits["train"].documents, first.sources["b"].splits["train"].documents) == (10, 1)
     second = load_manifest(prepare(recipe(tmp_path / "out", tokenizer, {"b": two, "a": one}, validation=0)))
     assert (second.sources["a"].splits["train"].documents, second.sources["b"].splits["train"].documents) == (1, 10)
+
+
+def test_trains_a_sentencepiece_tokenizer(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [f"{text} {n**5:x}" for n, text in enumerate(texts("web", 200))])
+    training = {"vocab_size": 600, "algorithm": "sentencepiece-unigram", "special_tokens": ["<|pad|>"]}
+    folders = [
+        prepare(recipe(tmp_path / n, {"train": training}, {"a": jsonl(path)}, workers=w))
+        for n, w in (("a", 1), ("b", 2))
+    ]
+    manifests = [load_manifest(folder) for folder in folders]
+    assert manifests[0].fingerprint() == manifests[1].fingerprint() and not verify(folders[0])
+    tokenizer = tokenizer_of(manifests[0])
+    assert (tokenizer.vocab_size, tokenizer.backend.name) == (600, "sentencepiece")
+    assert (tmp_path / "a" / "tokenizer" / "tokenizer.model").read_bytes() == (
+        tmp_path / "b" / "tokenizer" / "tokenizer.model"
+    ).read_bytes()

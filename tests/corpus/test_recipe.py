@@ -9,6 +9,7 @@ import pytest
 from pretrain.config.corpus import Corpus
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import CONFIGS, load_yaml
+from pretrain.config.tokenizer import TokenizerTraining
 
 PLAIN: dict[str, Any] = {
     "name": "x",
@@ -97,3 +98,28 @@ def test_content_leaves_out_what_cannot_change_tokens() -> None:
         assert Corpus.parse({**PLAIN, **same}).content() == base
     for other in ({"validation": "1%"}, {"order": "file"}, source(minimum_bytes=2), {"shard_size": "2M"}):
         assert Corpus.parse({**PLAIN, **other}).content() != base
+
+
+def test_training_a_tokenizer() -> None:
+    parse = TokenizerTraining.parse
+    assert parse({"vocab_size": 600}).content() == {"vocab_size": 600, "sample": 200_000_000}, "as it always was"
+    spm = parse({"vocab_size": 600, "algorithm": "sentencepiece-bpe", "special_tokens": ["<|pad|>"]})
+    assert spm.content() == {
+        "vocab_size": 600, "sample": 200_000_000, "algorithm": "sentencepiece-bpe", "special_tokens": ["<|pad|>"],
+    }  # fmt: skip
+    assert spm.options() == {
+        "vocab_size": 600, "algorithm": "sentencepiece-bpe", "special_tokens": ("<|pad|>",),
+        "character_coverage": 0.9995, "split_digits": False,
+    }  # fmt: skip
+    for wrong, rule in (
+        ({"algorithm": "wordpiece"}, "Input should be 'byte-bpe'"),
+        ({"split_digits": True}, "split_digits is for sentencepiece algorithms, this is byte-bpe"),
+        ({"character_coverage": 0.99}, "character_coverage is for sentencepiece algorithms"),
+        ({"character_coverage": 1.1, "algorithm": "sentencepiece-bpe"}, "less than or equal to 1"),
+        ({"special_tokens": ["<|endoftext|>"]}, r"has <\|endoftext\|> twice"),
+        ({"special_tokens": ["<a>", "<a>"]}, "has <a> twice"),
+        ({"special_tokens": ["a b"]}, "no spaces"),
+        ({"special_tokens": ["<0x0A>"]}, "which SentencePiece gives to a byte"),
+    ):
+        with pytest.raises(ConfigError, match=rule):
+            parse({"vocab_size": 600, **wrong})

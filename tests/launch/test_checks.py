@@ -23,7 +23,7 @@ from pretrain.config.load import merge
 from pretrain.config.run import Run
 from tests.example import small_run
 from tests.launch.fakes import FakeSlurm
-from tests.synthetic import make_corpus
+from tests.synthetic import made_up_tokenizer, make_corpus
 
 SINFO = """node1|gpu*|gpu:a100:8(S:0-1)|64|1-00:00:00|idle
 node2|gpu*|gpu:a100:8(S:0-1)|64|1-00:00:00|mix
@@ -78,6 +78,11 @@ def test_corpus(tmp_path: Path) -> None:
     manifest = make_corpus(tmp_path / "corpus")
     (tmp_path / "corpus" / "wiki-train-0.bin").write_bytes(b"cut")
     assert "it has 3" in refused(manifest, tmp_path, "corpus")
+    shutil.rmtree(tmp_path / "corpus")
+    (tmp_path / "corpus").mkdir()
+    manifest = make_corpus(tmp_path / "corpus")
+    made_up_tokenizer(300).save(tmp_path / "corpus" / "tokenizer")
+    assert "its fingerprint is" in refused(manifest, tmp_path, "corpus")
     assert "must be an existing file" in refused(tmp_path / "missing.json", tmp_path, "corpus")
 
 

@@ -40,6 +40,21 @@ def test_not_a_manifest(content: str, tmp_path: Path) -> None:
         load_manifest(tmp_path / "manifest.json")
 
 
+@pytest.mark.parametrize(
+    ("vocab_size", "end", "rule"),
+    [
+        (65_537, 0, "has tokens as uint16, which has no room for a vocabulary of 65,537"),
+        (512, 512, "has end-of-text 512 in a vocabulary of 512"),
+        (512, -1, "has end-of-text -1 in a vocabulary of 512"),
+    ],
+)
+def test_ids_that_cannot_be(vocab_size: int, end: int, rule: str, tmp_path: Path) -> None:
+    manifest, path = small_manifest(tmp_path), tmp_path / "manifest.json"
+    replace(manifest, tokenizer=TokenizerRecord("tokenizer", "0" * 16, vocab_size, end)).save(path)
+    with pytest.raises(ConfigError, match=rule):
+        load_manifest(path)
+
+
 def test_missing_other_version_or_damaged(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     with pytest.raises(ConfigError, match="must be an existing file"):

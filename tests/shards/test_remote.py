@@ -16,6 +16,7 @@ from pretrain.shards.indexed import IndexedReader, IndexedWriter
 from pretrain.shards.manifest import load_manifest
 from pretrain.shards.remote import Remote, fetch_directory, file_sizes, local_directory, located, read_range
 from pretrain.shards.sidecar import find_rows, read_origin
+from pretrain.shards.tokenizer import tokenizer_of
 from tests.data.test_origin import corpus_of
 from tests.remote import upload
 from tests.synthetic import make_corpus
@@ -41,10 +42,11 @@ def test_a_manifest_and_its_tokenizer(tmp_path: Path) -> None:
     remote = load_manifest(upload(tmp_path, "memory://one"))
     assert remote == local and str(remote.directory) == "memory://one"
     with local_directory(remote.directory / "tokenizer") as folder:
-        assert (folder / "note.txt").read_text() == (tmp_path / "tokenizer" / "note.txt").read_text()
+        assert (folder / "tokenizer.json").read_text() == (tmp_path / "tokenizer" / "tokenizer.json").read_text()
     assert not folder.exists()
     fetch_directory(remote.directory / "tokenizer", tmp_path / "copy")
-    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["note.txt"]
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
+    assert tokenizer_of(remote).fingerprint == local.tokenizer.fingerprint
 
 
 def test_index_sidecar_and_checksum(tmp_path: Path) -> None:

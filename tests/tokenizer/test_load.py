@@ -71,6 +71,8 @@ def test_end_of_text_from_the_config_or_by_name(small: Tokenizer, tmp_path: Path
         ({"tokenizer.json": "[]"}, "must hold a JSON object"),
         ({"tokenizer.json": "{}"}, "is not a tokenizer"),
         ({"tokenizer.json": b"\xff\xfe"}, "cannot be read"),
+        ({"tokenizer.json": b"\x80\x04K\x01."}, "is a pickle, which is never opened"),
+        ({"tokenizer.pkl": b"\x80\x04K\x01."}, "is a pickle, which is never opened"),
         ({"tokenizer.json.gz": b"\x1f\x8b\x08cut"}, "cannot be read"),
         ({"vocab.json": '{"a": 0}', "merges.txt": "#version: 0.2\na b c\n"}, "merge 1 must be two pieces"),
         ({"vocab.json": '{"a": 0}', "merges.txt": "a b\n"}, "is not a tokenizer"),
@@ -81,6 +83,21 @@ def test_bad_files(files: dict[str, str | bytes], rule: str, tmp_path: Path) -> 
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ConfigError, match=rule):
         load_tokenizer(tmp_path)
+
+
+def test_code_in_the_folder_is_not_run(tmp_path: Path) -> None:
+    config = {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ConfigError, match="is not a tokenizer that can be loaded"):
+        load_tokenizer(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_takes_its_end_of_text_from_the_config_beside_it(small: Tokenizer, tmp_path: Path) -> None:
+    small.save(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "a"}')
+    assert load_tokenizer(tmp_path / "tokenizer.json").end == "a"
 
 
 def test_missing_path(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from pretrain.config.errors import ConfigError
 from tests.tokenizer.conftest import SENTENCES
 from tokenizer import Tokenizer, train_tokenizer
-from tokenizer.train import byte_spelling
+from tokenizer.byte_bpe import byte_spelling
 
 
 def test_layout(small: Tokenizer) -> None:
@@ -46,6 +46,16 @@ def test_byte_spelling_is_gpt2s() -> None:
 def test_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     train_tokenizer(SENTENCES[:20], 300)
     assert capfd.readouterr() == ("", "")
+
+
+def test_more_special_tokens(small: Tokenizer) -> None:
+    padded = train_tokenizer(SENTENCES, 402, special_tokens=["<|pad|>", "<|mask|>"])
+    assert [padded.piece(token) for token in (399, 400, 401)] == ["<|endoftext|>", "<|pad|>", "<|mask|>"]
+    assert (padded.end_of_text, padded.vocab_size) == (399, 402)
+    assert padded.specification["model"]["merges"] == small.specification["model"]["merges"]
+    assert not {399, 400, 401} & set(padded.encode("<|endoftext|><|pad|><|mask|>"))
+    with pytest.raises(ConfigError, match="must not be a piece of ordinary text"):
+        train_tokenizer(SENTENCES, 400, special_tokens=["Ġof"])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pretrain.train import train
 from tests.config.example import make_run, problem_of
 from tests.example import small_run
 from tests.processes import finish, start, told
-from tests.synthetic import make_corpus
+from tests.synthetic import made_up_tokenizer, make_corpus
 
 
 def test_a_loss_that_is_no_number_ends_the_run_on_every_rank(corpus: Path, tmp_path: Path) -> None:
@@ -112,7 +112,19 @@ def test_tokenizer_that_is_not_the_manifests(corpus: Path, tmp_path: Path) -> No
     train_tokenizer([" ".join(f"word{n} sentence{n * 7}" for n in range(2000))], 512).save(tmp_path)
     with pytest.raises(ConfigError) as error:
         with_vocabulary(make_run(tokenizer=str(tmp_path)), load_manifest(corpus))
-    assert "the manifest's tokens were made with 0123456789abcdef and 0" in problem_of(error).rule
+    made = made_up_tokenizer(211).fingerprint
+    assert f"the manifest's tokens were made with {made} and 0" in problem_of(error).rule
+
+
+def test_tokenizer_beside_the_manifest_that_did_not_make_it(tmp_path: Path) -> None:
+    """Every checkpoint holds it; found when the first one is written, it would be too late."""
+    (tmp_path / "corpus").mkdir()
+    path = make_corpus(tmp_path / "corpus")
+    made_up_tokenizer(300).save(tmp_path / "corpus" / "tokenizer")
+    run = small_run(path, tmp_path / "run")
+    assert finish(start(run, 1)) == [2]
+    found, said = made_up_tokenizer(300).fingerprint, made_up_tokenizer(211).fingerprint
+    assert f"its fingerprint is {found}, the manifest says {said}" in told(run)
 
 
 def test_run_directory_that_deepspeed_would_take_for_a_pattern(tmp_path: Path) -> None:

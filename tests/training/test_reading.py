@@ -82,7 +82,7 @@ def test_a_run_from_a_url(corpus: Path, tmp_path: Path) -> None:
     assert train_rows(remote, "loss") == train_rows(local, "loss")
     assert sum(train_rows(remote, "data_requests")) < sum(train_rows(local, "data_requests"))
     (tokenizer,) = (tmp_path / "remote" / "checkpoints").glob("step-*/tokenizer")
-    assert (tokenizer / "note.txt").read_text() == (corpus.parent / "tokenizer" / "note.txt").read_text()
+    assert (tokenizer / "tokenizer.json").read_text() == (corpus.parent / "tokenizer" / "tokenizer.json").read_text()
 
 
 def test_a_staged_run(corpus: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_everything_is_copied_once(manifest: Manifest, tmp_path: Path) -> None:
     home = home_of(manifest, tmp_path / "scratch")
     copy = copied_to(manifest, home)
     assert copy.fingerprint() == manifest.fingerprint()
-    for name in ("wiki-train-2.bin", "web-validation-0.bin", "tokenizer/note.txt"):
+    for name in ("wiki-train-2.bin", "web-validation-0.bin", "tokenizer/tokenizer.json"):
         assert (home / name).read_bytes() == (manifest.directory / name).read_bytes()
     assert copy_corpus(manifest, tmp_path / "scratch", ALL).bytes == 0
     (home / "web-train-1.bin").write_bytes(b"torn")
@@ -67,7 +67,7 @@ def test_from_a_url(manifest: Manifest, tmp_path: Path) -> None:
     copy_corpus(remote, tmp_path / "scratch", ALL)
     home = home_of(remote, tmp_path / "scratch")
     assert (home / "wiki-train-2.bin").read_bytes() == (manifest.directory / "wiki-train-2.bin").read_bytes()
-    assert (home / "tokenizer" / "note.txt").is_file()
+    assert (home / "tokenizer" / "tokenizer.json").is_file()
 
 
 def test_adopted_shards_lie_anywhere(manifest: Manifest, tmp_path: Path) -> None:
