@@ -11,12 +11,10 @@ from pathlib import Path
 
 from launch import script, slurm
 from launch.record import describe, holder, read_json, read_launch
-from pretrain.checkpoint.huggingface.imported import check_initial_weights
 from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.counts import parameter_count
 from pretrain.config.errors import ConfigError, Problem
-from pretrain.config.metric_names import check_alert_sources
 from pretrain.config.run import Run
 from pretrain.config.summary import layout_line
 from pretrain.config.units import short

@@ -6,7 +6,6 @@
 
 from tokenizer.interface import Tokenizer
 from tokenizer.load import load_tokenizer
-from tokenizer.sentencepiece_model import Learning
 from tokenizer.train import train_tokenizer
 
-__all__ = ["Learning", "Tokenizer", "load_tokenizer", "train_tokenizer"]
+__all__ = ["Tokenizer", "load_tokenizer", "train_tokenizer"]

@@ -64,24 +64,6 @@ class Reference:
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
 
 
-class SentencePieces:
-    """The library itself: what its ids are is right by definition."""
-
-    name = "sentencepiece"
-
-    def __init__(self, model: bytes) -> None:
-        self._processor = open_model(model)
-
-    def encode_batch(self, texts: list[str]) -> Encoded:
-        rows = self._processor.encode(texts, out_type=int, num_threads=1)
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        tokens = np.fromiter((token for row in rows for token in row), dtype=np.uint32, count=int(lengths.sum()))
-        return tokens, lengths
-
-    def encode(self, text: str) -> npt.NDArray[np.uint32]:
-        return np.array(self._processor.encode(text, out_type=int), dtype=np.uint32)
-
-
 class Gigatoken:
     """The fast path. Raises ValueError or similar when gigatoken does not know this kind of tokenizer."""
 

@@ -21,12 +21,11 @@ from tokenizer.backends import Backend, Encoded, choose_backend
 class Tokenizer:
     """A trained tokenizer. Special tokens are added by their id, never by their text.
 
-    `specification` is the content of a tokenizer.json; `end` is the token that ends a document (None: a known name);
-    `model` is the SentencePiece model that the specification was made of, if it was.
+    `specification` is the content of a tokenizer.json; `end` is the token that ends a document (None: a known name).
     Raises ConfigError when the specification is not a tokenizer or `end` is not in it.
     """
 
-    def __init__(self, specification: spec.Specification, end: str | None = None, model: bytes | None = None) -> None:
+    def __init__(self, specification: spec.Specification, end: str | None = None) -> None:
         try:
             self._reference = tokenizers.Tokenizer.from_str(orjson.dumps(specification).decode())
         except Exception as error:  # the Rust side raises bare Exception
@@ -99,10 +98,7 @@ class Tokenizer:
         return self._chosen[1]
 
     def save(self, directory: str | Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, which Hugging Face's AutoTokenizer also opens.
-
-        Beside them goes tokenizer.model, when it is a SentencePiece model.
-        """
+        """Write tokenizer.json and tokenizer_config.json, which Hugging Face's AutoTokenizer also opens."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in self._files().items():
@@ -125,7 +121,7 @@ class Tokenizer:
 
     @cached_property
     def _chosen(self) -> tuple[Backend, str]:
-        return choose_backend(self.specification, self.model)
+        return choose_backend(self.specification)
 
     def _known_end(self) -> str | None:
         special = spec.special_tokens(self.specification)

@@ -40,7 +40,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         return SentencePieceTokenizer(_read(path / MODEL), end, str(path / MODEL))
     for name in JSON:
         if (path / name).is_file():
-            return _with_model(Tokenizer(_read_json(path / name), end), path / "tokenizer.model")
+            return Tokenizer(_read_json(path / name), end)
     if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
         return Tokenizer(_gpt2(path), end)
     _refuse_pickles(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,88 +33,13 @@ def train(
 ) -> None:
     """Train a tokenizer on files, in order. A corpus recipe can train one too (tokenizer.train)."""
     from pretrain.corpus.texts import texts_of_files
-    from tokenizer import Learning, train_tokenizer
+    from tokenizer import train_tokenizer
 
     training = _training(vocab_size, sample, algorithm, special or [], character_coverage, split_digits)
     texts = texts_of_files(files, text_field, training.sample)
     tokenizer = train_tokenizer(texts, **training.options())
     tokenizer.save(output)
     print(f"wrote {output}: {tokenizer.vocab_size:,} entries, fingerprint {tokenizer.fingerprint}")
-
-
-def _number(option: str, text: str, parse: Callable[[str], int]) -> int:
-    from pretrain.config.errors import ConfigError
-
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise ConfigError.of(option, text, str(error), "for example 32000, or 1GB") from None
-
-
-def _algorithm(name: str) -> Literal["bpe", "unigram"] | None:
-    """The SentencePiece model that an algorithm is; None: byte-level BPE."""
-    from pretrain.config.errors import ConfigError, nearest
-
-    known: dict[str, Literal["bpe", "unigram"] | None] = {
-        "byte-bpe": None,
-        "sentencepiece-bpe": "bpe",
-        "sentencepiece-unigram": "unigram",
-    }
-    if name not in known:
-        guess = nearest(name, known)
-        fix = f"did you mean {guess}?" if guess else f"one of {', '.join(known)}"
-        raise ConfigError.of("--algorithm", name, "is not an algorithm", fix)
-    return known[name]
-
-
-@app.command()
-def compare(
-    paths: Annotated[list[Path], typer.Argument(help="Directories of tokenizers.")],
-    text: Annotated[list[str], typer.Option(help="NAME=FILES: a source; files as for `train`. Several times.")],
-    sample: Annotated[str, typer.Option(help="Bytes of text of each source.")] = "10MB",
-    text_field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Bytes per token, tokens per word and speed of several tokenizers on the same texts, per source."""
-    from pretrain.config.units import parse_bytes
-    from pretrain.corpus.texts import texts_of_files
-    from tokenizer import load_tokenizer
-    from tokenizer.compare import compare
-
-    limit = _number("--sample", sample, parse_bytes)
-    texts = {name: list(texts_of_files([files], text_field, limit)) for name, files in map(_named, text)}
-    tokenizers = {str(path): load_tokenizer(path) for path in paths}
-    found = dict(zip(tokenizers, compare(list(tokenizers.values()), texts), strict=True))
-    if json:
-        import orjson
-
-        plain = {path: {"fingerprint": tokenizers[path].fingerprint, "sources": rows} for path, rows in found.items()}
-        print(orjson.dumps(plain, option=orjson.OPT_INDENT_2).decode())
-    else:
-        _print_table(found, {path: one.vocab_size for path, one in tokenizers.items()})
-
-
-def _named(text: str) -> tuple[str, str]:
-    from pretrain.config.errors import ConfigError
-
-    name, equals, files = text.partition("=")
-    if not (name and equals and files):
-        raise ConfigError.of("--text", text, "must be written NAME=FILES", "for example wiki=wiki.jsonl.gz")
-    return name, files
-
-
-def _print_table(found: Mapping[str, Mapping[str, Measured]], sizes: Mapping[str, int]) -> None:
-    """On a terminal and in a log alike: plain columns, the best of each source marked."""
-    width = max(len(path) for path in found)
-    print(f"{'':{width}}  {'source':<12} entries  bytes/token  tokens/word  as bytes   MB/s")
-    best = {name: max(rows[name].bytes_per_token for rows in found.values()) for name in next(iter(found.values()))}
-    for path, rows in found.items():
-        for name, one in rows.items():
-            mark = "*" if one.bytes_per_token == best[name] and len(found) > 1 else " "
-            numbers = f"{one.bytes_per_token:10.3f}{mark}  {one.tokens_per_word:11.3f}  {one.fallback_share:8.2%}"
-            print(f"{path:{width}}  {name:<12} {sizes[path]:7,}  {numbers}  {one.megabytes_per_second:5.1f}")
-    if len(found) > 1:
-        print("* the shortest sequences of a source. MB/s: processor time of one core")
 
 
 @app.command()

@@ -39,7 +39,7 @@ from pretrain.corpus.workspace import DROPPED, STATISTICS
 from pretrain.shards.files import write_atomically
 from pretrain.shards.indexed import token_dtype
 from pretrain.shards.manifest import Stage, TokenizerRecord
-from tokenizer import Learning, Tokenizer, load_tokenizer, train_tokenizer
+from tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True)
