@@ -112,8 +112,7 @@ def test_going_on_without_the_directory(
     run["model"] = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["model"]
     rows = train_processes(run, 1)
     assert "going on from" in told(run)
-    assert train_rows(rows, "loss")[:10] == train_rows(alone, "loss")[:10]
-    assert len(train_rows(rows, "loss")) == 20
+    assert train_rows(rows, "loss") == train_rows(alone, "loss")
     assert read_state(list_checkpoints(tmp_path / "run" / "checkpoints")[0]).initial_weights not in ("", GONE)
 
 

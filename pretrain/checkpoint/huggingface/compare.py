@@ -29,7 +29,7 @@ class Compared:
     """Absolute."""
     largest_logit: float
     sequence_length: int
-    tokens: str = f"random, seed {SEED}"
+    compared_on: str = f"random tokens, seed {SEED}"
 
     def plain(self) -> dict[str, Any]:
         """As export.json has it."""

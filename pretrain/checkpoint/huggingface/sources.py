@@ -47,7 +47,7 @@ class Checkpoint:
 
     def whole(self, name: str) -> Tensor:
         """One parameter without padding rows."""
-        value = read(self._saved, name, "weight")
+        value = read(self._saved, name, "weight").detach()
         return value[: self.model.vocabulary] if name in VOCABULARY else value
 
     def about(self) -> dict[str, Any]:
