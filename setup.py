@@ -13,7 +13,8 @@ REQUIRES = [
     "datasets>=3.0",
     "safetensors>=0.4",
     "tokenizers>=0.20",
-    "sentencepiece>=0.2",
+    "protobuf",  # sentencepiece's model files
+    "sentencepiece>=0.2.3",
     "gigatoken>=0.10,<0.11",
     # configuration, command line, terminal
     "pydantic>=2.7,<3",
