@@ -105,6 +105,8 @@ class Muon(torch.optim.AdamW):
         self._is_split = self._is_split or self._find_split(group)
         for matrix, is_split in zip(self._matrices, self._is_split, strict=True):
             place = _place(matrix.parameter, group)
+            if not place and not is_split:
+                continue
             part = torch.zeros_like(matrix.parameter, dtype=torch.float32)
             if place:
                 part.view(-1)[place.here] = directions[id(place.tensor)].view(-1)[place.there]
