@@ -37,10 +37,10 @@ REQUIRES = [
     # seeing
     "wandb>=0.31",
     "tensorboard>=2.16",
+    "matplotlib>=3.8",
 ]
 DEVELOP = [
     "jsonschema>=4",
-    "matplotlib>=3.8",
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
