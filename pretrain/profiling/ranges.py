@@ -59,7 +59,8 @@ def ranges(runner: Runner, mark: Mark) -> Iterator[None]:
             put("backward", runner.engine, "backward")
         for name, module in runner.engine.module.named_modules():
             if isinstance(module, Embedding | Block | Head):
-                put(name, module, "forward")
+                # around what torch.compile made, not in it: each block's own name would have it compiled again
+                put(name, module, "_compiled_call_impl" if module._compiled_call_impl else "forward")
         yield
 
 

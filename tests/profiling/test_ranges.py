@@ -65,6 +65,16 @@ def test_the_calls_of_a_step_lie_in_ranges(seen: list[str], mark: Any) -> None:
     assert "forward" not in vars(runner.engine.module.blocks[0])
 
 
+def test_a_compiled_block_keeps_its_code(seen: list[str], mark: Any) -> None:
+    engine = Engine()
+    block = engine.module.blocks[0]
+    block._compiled_call_impl = compiled = lambda hidden, sequence: hidden + 1
+    with ranges(make_runner(engine), mark):
+        assert block(1, None) == 2
+        assert "forward" not in vars(block)
+    assert seen == ["blocks.0", "/blocks.0"] and block._compiled_call_impl is compiled
+
+
 def test_a_pipelines_instructions_are_its_parts(seen: list[str], mark: Any) -> None:
     engine = cast(Any, Engine())
     kinds = [type(name, (), {}) for name in ("LoadMicroBatch", "ForwardPass", "SendActivation", "BackwardPass")]
