@@ -10,11 +10,12 @@ from pretrain.config.model import Model
 from pretrain.config.run import Run
 
 TRAIN = (
-    "tokens", "first_sample", "loss", "grad_norm", "left_out", "learning_rate", "batch_tokens", "step_seconds",
-    "data_seconds", "data_bytes", "data_requests", "tokens_per_second", "tflops", "mfu", "memory_bytes",
+    "tokens", "first_sample", "loss", "z_loss", "grad_norm", "loss_scale", "overflow", "left_out", "learning_rate",
+    "batch_tokens", "step_seconds", "data_seconds", "data_bytes", "data_requests", "tokens_per_second", "tflops", "mfu",
+    "memory_bytes",
 )  # fmt: skip
 OTHERS = {
-    "validation": ("loss", "perplexity", "bits_per_byte"),
+    "validation": ("validation_seconds", "loss", "perplexity", "bits_per_byte"),
     "baseline": ("unigram", "bigram"),
     "checkpoint": ("bytes", "blocked_seconds", "waited_seconds", "write_seconds"),
 }
@@ -56,7 +57,7 @@ def unknown_metrics(run: Run, sources: Collection[str] | None = None) -> Iterato
             yield Problem(field, metric, "is written only with monitoring.inside", fix)
         elif not _known(metric, names, sources is None):
             guess = nearest(metric, names)
-            fix = f"did you mean {guess!r}?" if guess else f"for example {', '.join(TRAIN[2:4])}"
+            fix = f"did you mean {guess!r}?" if guess else "for example loss, grad_norm or validation/loss"
             yield Problem(field, metric, "is no number that this run writes", fix)
 
 

@@ -146,13 +146,12 @@ def _columns(found: dict[str, float], updates: bool) -> Iterator[tuple[str, floa
             yield f"weight_norm/{place}", math.sqrt(value)
             if value > 0:
                 yield f"update_ratio/{place}", math.sqrt(found[f"update/{place}"] / value)
-        elif kind == "activation":
+        elif kind == "activation" and found[f"activations/{place}"]:
             yield f"activation_rms/{place}", math.sqrt(value / found[f"activations/{place}"])
         elif kind in ("activation_max", "logit_max"):
             yield (name if kind == "activation_max" else f"attention_logit_max/{place}"), value
-        elif kind == "entropy":
+        elif kind == "entropy" and found[f"entropies/{place}"]:
             yield f"attention_entropy/{place}", value / found[f"entropies/{place}"]
-        elif kind == "entropy_min":
-            yield f"attention_entropy_min/{place}", -value
+            yield f"attention_entropy_min/{place}", -found[f"entropy_min/{place}"]
         elif kind == "zero" and found[f"units/{place}"]:
             yield f"mlp_zero/{place}", value / found[f"units/{place}"]

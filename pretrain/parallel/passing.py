@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -45,11 +45,16 @@ class Passing:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Look at every forward pass inside. Nothing of it is kept for the backward pass."""
+        """Look at every forward pass inside. Nothing of it is kept for the backward pass.
+
+        Compiled layers run as they were written: their machine code knows nothing of hooks.
+        """
         self._seen.clear()
         handles = [layer.register_forward_hook(self._quiet(hook, name)) for layer, hook, name in self._watched]
+        compiled = any(layer._compiled_call_impl is not None for layer, *_ in self._watched)
         try:
-            yield
+            with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+                yield
         finally:
             for handle in handles:
                 handle.remove()

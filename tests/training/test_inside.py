@@ -115,3 +115,31 @@ def test_the_address_is_nowhere(directories: dict[str, Path]) -> None:
     files = [path for path in directories["ended"].rglob("*") if path.is_file()]
     assert any(path.name == "run.yaml" for path in files)
     assert [path for path in files if b"secret-0123456789" in path.read_bytes()] == []
+
+
+@pytest.fixture(scope="module")
+def alone(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What one process sees in five steps."""
+    return look(corpus, tmp_path_factory.mktemp("alone"), 1, zero=0)
+
+
+def look(corpus: Path, directory: Path, processes: int, **parallel: Any) -> list[dict[str, Any]]:
+    """Five looks in a row, with masked documents: micro-batches have unequal numbers of targets."""
+    changes: dict[str, Any] = {"data": {"document_mask": True}, "model": {"dropout": 0.0}, "parallel": parallel}
+    run = small_run(corpus, directory, **changes, monitoring={"inside": {"every": "1 steps"}})
+    train_processes(run, processes, ["train.tokens=320"])
+    return rows(directory, "inside")
+
+
+@pytest.mark.parametrize(("processes", "parallel"), [(2, {"pipe": 2}), (4, {"tensor": 2, "zero": 2})])
+def test_every_layout_sees_the_same(
+    processes: int, parallel: dict[str, Any], alone: list[dict[str, Any]], corpus: Path, tmp_path: Path
+) -> None:
+    """The noise too, of micro-batches of one size: with the tied embedding on two stages, with ZeRO and tensor parts."""
+    found = look(corpus, tmp_path, processes, **parallel)
+    assert [row.keys() for row in found] == [row.keys() for row in alone] and len(alone) == 5
+    assert any("noise_scale_tokens" in row for row in alone)
+    for row, expected in zip(found, alone, strict=True):
+        assert {n: v for n, v in row.items() if n != "kind"} == pytest.approx(
+            {n: v for n, v in expected.items() if n != "kind"}, rel=2e-4, abs=1e-9
+        )
