@@ -36,6 +36,10 @@ def train(path: str, overrides: Sequence[str] = ()) -> int:
     manifest = load_manifest(run.data.manifest)
     run = with_vocabulary(run, manifest)
     check_run(run, place.size, place.node_size)  # the vocabulary is known only now
+    if run.train.compile:
+        from pretrain.parallel.compile import check_compiler
+
+        check_compiler()
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     world = join_world(run.resilience)
     assert world.watch is not None

@@ -34,7 +34,7 @@ def main(output: str) -> int:
         (directory / "corpus").mkdir()
         corpus = make_corpus(directory / "corpus")
         for name, row in ROWS.items():
-            key = f"{row.model} {row.masked} {row.ramp}"
+            key = str(row.objective)
             if key not in references:
                 references[key] = train_reference(row, corpus, directory / f"reference-{len(references)}")
             started = time.monotonic()

@@ -36,8 +36,15 @@ class Row(NamedTuple):
     compute: str = "fp32"
     ramp: bool = True
     """Whether the batch grows from 8 to 16 samples, which leaves a long pipeline too few micro-batches."""
+    z_loss: float = 0.0
+    compile: bool = False
     slow: bool = False
     """Left to `make test-layouts`."""
+
+    @property
+    def objective(self) -> tuple[dict[str, Any], bool, bool, float]:
+        """Model, mask, ramp and z-loss: what the one process that a row is compared with depends on."""
+        return self.model, self.masked, self.ramp, self.z_loss
 
 
 def _layout(tensor: int = 1, pipe: int = 1, zero: int = 1, **more: Any) -> dict[str, Any]:
@@ -118,14 +125,19 @@ ROWS = {
 
 
 def run_of(
-    corpus: Path, directory: Path, model: dict[str, Any] = GPT3, masked: bool = False, ramp: bool = True
+    corpus: Path,
+    directory: Path,
+    model: dict[str, Any] = GPT3,
+    masked: bool = False,
+    ramp: bool = True,
+    z_loss: float = 0.0,
 ) -> dict[str, Any]:
     """A run of 20 steps with a batch ramp, a late mixture and clipping that bites; ZeRO 0, one pass a step."""
     samples = 5 * 8 + 15 * 16 if ramp else 20 * 16
     return {
         "name": "layout",
         "directory": str(directory),
-        "train": {"tokens": 16 * samples, "validate_every": "10 steps", "validation_tokens": 160},
+        "train": {"tokens": 16 * samples, "z_loss": z_loss, "validate_every": "10 steps", "validation_tokens": 160},
         "model": model,
         "data": {
             "manifest": str(corpus),
@@ -148,8 +160,9 @@ def run_of(
 def run_of_row(row: Row, corpus: Path, directory: Path) -> dict[str, Any]:
     """The run of a row of the table."""
     changes = {
+        "train": {"compile": row.compile},
         "parallel": row.parallel,
         "batch": {"micro_batch_size": row.micro_batch_size},
         "precision": {"compute": row.compute, **SCALED.get(row.compute, {})},
     }
-    return merge(run_of(corpus, directory, row.model, row.masked, row.ramp), changes)
+    return merge(run_of(corpus, directory, *row.objective), changes)

@@ -21,7 +21,7 @@ def reference(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     trained: dict[str, Trained] = {}
 
     def of(row: Row) -> Trained:
-        key = f"{row.model} {row.masked} {row.ramp}"
+        key = str(row.objective)
         if key not in trained:
             trained[key] = train_reference(row, corpus, tmp_path_factory.mktemp("reference"))
         return trained[key]
