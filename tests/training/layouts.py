@@ -3,7 +3,8 @@
 Rows named `pair-` cover every pair of values of tensor {1, 2, 4}, pipe {1, 2, 4}, data {1, 2}, ZeRO {0, 1, 2, 3},
 sequence parallel, recompute mode, schedule, micro-batch, document mask and model style that a valid layout of up to 8
 processes can have. `data-` rows are data parallelism alone, `edge-` rows shapes that do not divide evenly, `bf16-` rows
-the other number format.
+and `fp16-` rows the other number formats, `z-loss-` rows have a z-loss in row and reference, `compile-` rows compile
+blocks in the row only.
 """
 
 from __future__ import annotations
@@ -121,6 +122,17 @@ ROWS = {
     "fp16-offload-zero2-p2": Row(2, 2, _layout(zero=2, offload="optimizer"), compute="fp16", slow=True),
     "fp16-offload-all-p2": Row(2, 2, _layout(zero=3, offload="all"), compute="fp16", slow=True),
     "fp16-t2-p2-d2": Row(8, 1, _layout(2, 2), LLAMA, compute="fp16", slow=True),
+    "z-loss-t2-p2-masked": Row(4, 2, _layout(2, 2), GPT3, True, z_loss=0.05),
+    "z-loss-p2-dual": Row(2, 1, _layout(1, 2, **DUAL), z_loss=0.05, slow=True),
+    "z-loss-t4-zero3": Row(4, 2, _layout(4, zero=3), LLAMA, z_loss=0.05, slow=True),
+    "z-loss-fp16-t2-zero2": Row(2, 4, _layout(2, zero=2), compute="fp16", z_loss=0.05, slow=True),
+    "compile-zero2-p2": Row(2, 2, _layout(zero=2), compile=True, slow=True),
+    "compile-t2-masked": Row(2, 2, _layout(2), LLAMA, True, compile=True, slow=True),
+    "compile-p2-selective": Row(2, 2, _layout(1, 2, **SELECTIVE), compile=True, slow=True),
+    "compile-p2-dual-full-masked": Row(2, 2, _layout(1, 2, **DUAL, **FULL), GPT3, True, compile=True, slow=True),
+    "compile-bands": Row(1, 4, _layout(), BANDS, compile=True, slow=True),
+    "compile-bf16": Row(1, 4, _layout(), LLAMA, compute="bf16", compile=True, slow=True),
+    "compile-fp16-full-z-loss": Row(1, 4, _layout(**FULL), compute="fp16", z_loss=0.05, compile=True, slow=True),
 }  # fmt: skip
 
 
