@@ -40,6 +40,10 @@ def checked(path: str, overrides: Sequence[str]) -> tuple[Run, Manifest]:
     run = with_vocabulary(run, manifest)
     check_run(run, place.size, place.node_size)  # the vocabulary is known only now
     check_initial_weights(run, manifest.tokenizer, Path(run.run_directory) / "checkpoints")
+    if run.train.compile:
+        from pretrain.parallel.compile import check_compiler
+
+        check_compiler()
     return run, manifest
 
 

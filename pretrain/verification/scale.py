@@ -41,7 +41,7 @@ def small_run(run: Run, axes: Layout, steps: int) -> Run:
     batch, samples = _batch(run, length, steps)
     every = min(run.parallel.recompute_every, model["layers"])
     plain = run.plain() | {
-        "train": {"tokens": samples * length, "seed": run.train.seed},
+        "train": {"tokens": samples * length, "seed": run.train.seed, "z_loss": run.train.z_loss},
         "model": model,
         "data": {"manifest": "synthetic", "sequence_length": length, "document_mask": run.data.document_mask},
         "batch": batch,

@@ -159,4 +159,4 @@ def test_launchers_start_the_same_training(launcher: str, corpus: Path, tmp_path
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     state = json.loads((tmp_path / "run" / "checkpoints" / "step-00000010" / "state.json").read_text())
     grid = {"pipe": 1, "data": 2, "tensor": 1}
-    assert state["layout"] == {**grid, "schedule": "", "zero": 1, "compute": "fp32"}
+    assert state["layout"] == {**grid, "schedule": "", "zero": 1, "compute": "fp32", "optimizer": "adamw"}

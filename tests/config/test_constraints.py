@@ -54,6 +54,11 @@ BROKEN = {
         "parallel.zero", "1, 2 or 3 with bf16", "parallel.zero: 1 or precision.compute: fp32",
         {"parallel": {"zero": 1}},
     ),
+    "compile-zero": Broken(
+        {"train": {"compile": True}, "parallel": {"zero": 3}}, 1,
+        "train.compile", "needs ZeRO 0, 1 or 2", "train.compile: false or parallel.zero: 2",
+        {"parallel": {"zero": 2}},
+    ),
     "offload-zero": Broken(
         {"parallel": {"offload": "all", "zero": 2}}, 1,
         "parallel.offload", "needs ZeRO 3, parallel.zero is 2", "parallel.offload: optimizer or parallel.zero: 3",

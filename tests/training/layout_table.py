@@ -35,7 +35,7 @@ def main(output: str) -> int:
         (directory / "corpus").mkdir()
         corpus = make_corpus(directory / "corpus")
         for name, row in ROWS.items():
-            if (key := row.reference) not in references:
+            if (key := str(row.objective)) not in references:
                 references[key] = train_reference(row, corpus, directory / f"reference-{len(references)}")
             started = time.monotonic()
             found = difference(train_row(row, corpus, directory / name), references[key])

@@ -4,7 +4,8 @@ Rows named `pair-` cover every pair of values of tensor {1, 2, 4}, pipe {1, 2, 4
 sequence parallel, recompute mode, schedule, micro-batch, document mask and model style that a valid layout of up to 8
 processes can have. `data-` rows are data parallelism alone, `edge-` rows shapes that do not divide evenly, `family-`
 rows the other members of the family (ALiBi, QK-norm, parallel blocks), `muon-` and `adafactor-` rows other optimizers,
-each held against one process with the same, `bf16-` rows the other number format.
+each held against one process with the same, `bf16-` and `fp16-` rows the other number formats, `z-loss-` rows have a
+z-loss in row and reference, `compile-` rows compile blocks in the row only.
 """
 
 from __future__ import annotations
@@ -39,15 +40,17 @@ class Row(NamedTuple):
     compute: str = "fp32"
     ramp: bool = True
     """Whether the batch grows from 8 to 16 samples, which leaves a long pipeline too few micro-batches."""
+    z_loss: float = 0.0
+    compile: bool = False
     slow: bool = False
     """Left to `make test-layouts`."""
     optimizer: dict[str, Any] = ADAMW
     """Fields of the section, over those of the run."""
 
     @property
-    def reference(self) -> str:
-        """Rows with the same are held against the same process."""
-        return f"{self.model} {self.masked} {self.ramp} {self.optimizer}"
+    def objective(self) -> tuple[dict[str, Any], bool, bool, float, dict[str, Any]]:
+        """Model, mask, ramp, z-loss and optimizer: what the one process that a row is compared with depends on."""
+        return self.model, self.masked, self.ramp, self.z_loss, self.optimizer
 
 
 def _layout(tensor: int = 1, pipe: int = 1, zero: int = 1, **more: Any) -> dict[str, Any]:
@@ -158,6 +161,17 @@ ROWS = {
     "fp16-offload-zero2-p2": Row(2, 2, _layout(zero=2, offload="optimizer"), compute="fp16", slow=True),
     "fp16-offload-all-p2": Row(2, 2, _layout(zero=3, offload="all"), compute="fp16", slow=True),
     "fp16-t2-p2-d2": Row(8, 1, _layout(2, 2), LLAMA, compute="fp16", slow=True),
+    "z-loss-t2-p2-masked": Row(4, 2, _layout(2, 2), GPT3, True, z_loss=0.05),
+    "z-loss-p2-dual": Row(2, 1, _layout(1, 2, **DUAL), z_loss=0.05, slow=True),
+    "z-loss-t4-zero3": Row(4, 2, _layout(4, zero=3), LLAMA, z_loss=0.05, slow=True),
+    "z-loss-fp16-t2-zero2": Row(2, 4, _layout(2, zero=2), compute="fp16", z_loss=0.05, slow=True),
+    "compile-zero2-p2": Row(2, 2, _layout(zero=2), compile=True, slow=True),
+    "compile-t2-masked": Row(2, 2, _layout(2), LLAMA, True, compile=True, slow=True),
+    "compile-p2-selective": Row(2, 2, _layout(1, 2, **SELECTIVE), compile=True, slow=True),
+    "compile-p2-dual-full-masked": Row(2, 2, _layout(1, 2, **DUAL, **FULL), GPT3, True, compile=True, slow=True),
+    "compile-bands": Row(1, 4, _layout(), BANDS, compile=True, slow=True),
+    "compile-bf16": Row(1, 4, _layout(), LLAMA, compute="bf16", compile=True, slow=True),
+    "compile-fp16-full-z-loss": Row(1, 4, _layout(**FULL), compute="fp16", z_loss=0.05, compile=True, slow=True),
 }  # fmt: skip
 
 
@@ -167,6 +181,7 @@ def run_of(
     model: dict[str, Any] = GPT3,
     masked: bool = False,
     ramp: bool = True,
+    z_loss: float = 0.0,
     optimizer: dict[str, Any] = ADAMW,
 ) -> dict[str, Any]:
     """A run of 20 steps with a batch ramp, a late mixture and clipping that bites; ZeRO 0, one pass a step."""
@@ -174,7 +189,7 @@ def run_of(
     return {
         "name": "layout",
         "directory": str(directory),
-        "train": {"tokens": 16 * samples, "validate_every": "10 steps", "validation_tokens": 160},
+        "train": {"tokens": 16 * samples, "z_loss": z_loss, "validate_every": "10 steps", "validation_tokens": 160},
         "model": model,
         "data": {
             "manifest": str(corpus),
@@ -197,8 +212,9 @@ def run_of(
 def run_of_row(row: Row, corpus: Path, directory: Path) -> dict[str, Any]:
     """The run of a row of the table."""
     changes = {
+        "train": {"compile": row.compile},
         "parallel": row.parallel,
         "batch": {"micro_batch_size": row.micro_batch_size},
         "precision": {"compute": row.compute, **SCALED.get(row.compute, {})},
     }
-    return merge(run_of(corpus, directory, row.model, row.masked, row.ramp, row.optimizer), changes)
+    return merge(run_of(corpus, directory, *row.objective), changes)

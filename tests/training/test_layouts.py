@@ -21,7 +21,7 @@ def reference(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     trained: dict[str, Trained] = {}
 
     def of(row: Row) -> Trained:
-        if (key := row.reference) not in trained:
+        if (key := str(row.objective)) not in trained:
             trained[key] = train_reference(row, corpus, tmp_path_factory.mktemp("reference"))
         return trained[key]
 

@@ -53,6 +53,12 @@ def _zero_half(case: Case) -> Violations:
         yield Problem("parallel.zero", 0, rule, "parallel.zero: 1 or precision.compute: fp32")
 
 
+def _compile(case: Case) -> Violations:
+    parallel = case.run.parallel
+    if case.run.train.compile and parallel.zero == 3:
+        yield Problem("train.compile", True, "needs ZeRO 0, 1 or 2", "train.compile: false or parallel.zero: 2")
+
+
 def _offload(case: Case) -> Violations:
     parallel = case.run.parallel
     if parallel.offload == "all" and parallel.zero != 3:
@@ -116,6 +122,13 @@ LAYOUT = (
         "DeepSpeed's bf16 without ZeRO was measured 2e-2 off one fp32 process; its fp16 divides gradients by a loss "
         "scale that it never multiplied the loss with (norm 4,096 times too small, loss 7e-3 off)",
         _zero_half,
+    ),
+    Constraint(
+        "compile-zero",
+        "train.compile needs zero <= 2",
+        "ZeRO 3 gathers weights in hooks between the layers of a block: one came out in 16 pieces, and torch.compile "
+        "gave up at its limit of recompilations",
+        _compile,
     ),
     Constraint(
         "offload-zero",
