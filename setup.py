@@ -13,7 +13,7 @@ REQUIRES = [
     "datasets>=3.0",
     "safetensors>=0.4",
     "tokenizers>=0.20",
-    "protobuf",  # sentencepiece's model files
+    "protobuf>=4.25",  # sentencepiece's model files
     "sentencepiece>=0.2.3",
     "gigatoken>=0.10,<0.11",
     # configuration, command line, terminal

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,59 +20,54 @@ PANELS = {
     "mlp_zero": "share of MLP values near 0",
 }
 LINEAR = ("attention_entropy_min", "mlp_zero")
-NOISE = "noise_scale_tokens"
-Rows = Sequence[Mapping[str, Any]]
 
 
-def inside_figure(rows: Iterable[Mapping[str, Any]]) -> Figure | None:
-    """A panel for each kind of number, and the noise scale beside the batch; None of a run that was not looked into.
+class Columns(Protocol):
+    """Rows of one kind as columns of equal length; NaN where a row has no such number."""
 
-    `rows` are those of metrics.jsonl, all kinds.
-    """
-    rows = list(rows)
-    inside = [row for row in rows if row["kind"] == "inside"]
-    if not inside:
-        return None
+    def __contains__(self, name: str) -> bool: ...
+
+    def __getitem__(self, name: str) -> Sequence[float]: ...
+
+    def below(self, name: str) -> list[str]:
+        """The places x for which there is a column `name/x`."""
+
+
+def inside_figure(inside: Columns, train: Columns) -> Figure:
+    """A panel for each kind of number, and the noise scale beside the batch. Rows of kinds `inside` and `train`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 11), layout="constrained")
     *panels, last = figure.subplots(4, 2).flat
     for axes, (kind, title) in zip(panels, PANELS.items(), strict=True):
         _lines(axes, inside, kind)
-        axes.set(title=title, yscale="linear" if kind in LINEAR else "log")
-    _noise(last, inside, [row for row in rows if row["kind"] == "train"])
+        axes.set(title=title, xlabel="tokens", yscale="linear" if kind in LINEAR else "log")
+    _noise(last, inside, train)
     return figure
 
 
-def _lines(axes: Axes, rows: Rows, kind: str) -> None:
-    """Every part of the model that has this number."""
+def _lines(axes: Axes, inside: Columns, kind: str) -> None:
+    """Every part of the model that has this number. Of the blocks, the first and the last are named."""
     from matplotlib import colormaps
 
-    names = list(dict.fromkeys(name for row in rows for name in row if name.startswith(f"{kind}/")))
-    layers = [int(found[1]) if (found := re.search(r"blocks\.(\d+)", name)) else None for name in names]
-    last = max((layer for layer in layers if layer is not None), default=0)
-    colours = colormaps["viridis"]
-    for name, layer in zip(names, layers, strict=True):
-        seen = [row for row in rows if name in row]
-        tokens, values = [row["tokens"] for row in seen], [row[name] for row in seen]
-        if layer is None:
-            axes.plot(tokens, values, "--", linewidth=1, label=name.partition("/")[2])
-        else:
-            label = f"blocks.{layer}" if layer in (0, last) and name == _first_of(names, layer) else None
-            axes.plot(tokens, values, color=colours(0.9 * layer / max(1, last)), linewidth=0.8, label=label)
-    axes.set_xlabel("tokens")
-    if names:
+    blocks = {place: int(found[1]) for place in inside.below(kind) if (found := re.match(r"blocks\.(\d+)", place))}
+    last, named = max(blocks.values(), default=0), set[int]()
+    for place in inside.below(kind):
+        points = inside["tokens"], inside[f"{kind}/{place}"]
+        if (block := blocks.get(place)) is None:
+            axes.plot(*points, "--", linewidth=1, label=place)
+            continue
+        label = f"blocks.{block}" if block in (0, last) and block not in named else None
+        axes.plot(*points, color=colormaps["viridis"](0.9 * block / max(1, last)), linewidth=0.8, label=label)
+        named.add(block)
+    if inside.below(kind):
         axes.legend(fontsize=7)
 
 
-def _first_of(names: list[str], layer: int) -> str:
-    return next(name for name in names if re.search(rf"blocks\.{layer}(\.|$)", name))
-
-
-def _noise(axes: Axes, rows: Rows, train: Rows) -> None:
+def _noise(axes: Axes, inside: Columns, train: Columns) -> None:
     """The noise scale, and the batch that was used."""
-    seen = [row for row in rows if NOISE in row]
-    axes.plot([row["tokens"] for row in seen], [row[NOISE] for row in seen], "k", label="gradient noise scale")
-    axes.plot([row["tokens"] for row in train], [row["batch_tokens"] for row in train], "C1--", label="batch")
+    if "noise_scale_tokens" in inside:
+        axes.plot(inside["tokens"], inside["noise_scale_tokens"], "k.-", label="gradient noise scale")
+    axes.plot(train["tokens"], train["batch_tokens"], "C1--", label="batch")
     axes.set(title="gradient noise scale (tokens)", xlabel="tokens", yscale="log")
     axes.legend(fontsize=7)
