@@ -13,10 +13,10 @@ Format = Literal["fp32", "bf16", "fp16"]
 
 
 class LossScale(Section):
-    """Dynamic loss scale (Micikevicius et al. 2018, section 3.2). The defaults are Megatron-LM's."""
+    """Dynamic loss scale (Micikevicius et al. 2018, section 3.2). The defaults are DeepSpeed's."""
 
-    initial: float = 2.0**32
-    """Of the first step. It falls to what fp16 can hold within some steps, whose updates are left out."""
+    initial: float = 2.0**16
+    """Of the first step. Too high a scale falls by itself: each halving costs the update of a step."""
     window: int = Field(1000, ge=1)
     """Steps in a row without overflow after which it doubles."""
     hysteresis: int = Field(2, ge=1)

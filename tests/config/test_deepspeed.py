@@ -39,7 +39,7 @@ def test_derived_from_the_run() -> None:
 
 def test_fp16_has_a_scale_that_deepspeed_leaves_alone() -> None:
     config = deepspeed_config(make_run(precision={"compute": "fp16"}), 1)
-    assert config["fp16"] == {"enabled": True, "loss_scale": 4294967296.0} and config["bf16"] == {"enabled": False}
+    assert config["fp16"] == {"enabled": True, "loss_scale": 65536.0} and config["bf16"] == {"enabled": False}
     assert config["data_types"] == {"grad_accum_dtype": "fp32"}
 
 
