@@ -1,4 +1,4 @@
-"""LlamaForCausalLM (Touvron et al. 2023) and MistralForCausalLM without a sliding window, which is the same model."""
+"""LlamaForCausalLM (Touvron et al. 2023), MistralForCausalLM without a sliding window, which is the same, and Qwen3."""
 
 from __future__ import annotations
 
@@ -82,6 +82,22 @@ class Mistral(Llama):
     keys: ClassVar = SHAPE
     holds: ClassVar = {**Llama.holds, "bias": False}
     fixed: ClassVar = {"sliding_window": None}
+
+
+class Qwen3(Llama):
+    """LLaMA with normalised queries and keys."""
+
+    name = "Qwen3ForCausalLM"
+    model_type = "qwen3"
+    keys: ClassVar = SHAPE
+    holds: ClassVar = {**Llama.holds, "bias": False, "qk_norm": True}
+    fixed: ClassVar = {"attention_bias": False, "use_sliding_window": False}
+
+    def matches(self, model: Model) -> Iterator[Match]:
+        yield from super().matches(model)
+        for layer in range(model.layers):
+            for norm in ("q_norm", "k_norm"):
+                yield same(f"blocks.{layer}.attention.{norm}.weight", f"model.layers.{layer}.self_attn.{norm}.weight")
 
 
 def rope_theta(config: Config) -> float:

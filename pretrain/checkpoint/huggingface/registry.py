@@ -7,11 +7,11 @@ from typing import Any
 from pretrain.checkpoint.huggingface.architecture import Architecture
 from pretrain.checkpoint.huggingface.gpt2 import GPT2
 from pretrain.checkpoint.huggingface.gpt_neo import GPTNeo
-from pretrain.checkpoint.huggingface.llama import Llama, Mistral
+from pretrain.checkpoint.huggingface.llama import Llama, Mistral, Qwen3
 from pretrain.config.errors import ConfigError
 from pretrain.config.model import Model
 
-ARCHITECTURES: tuple[Architecture, ...] = (GPT2(), Llama(), GPTNeo(), Mistral())
+ARCHITECTURES: tuple[Architecture, ...] = (GPT2(), Llama(), GPTNeo(), Mistral(), Qwen3())
 
 
 def choose(model: Model) -> Architecture:

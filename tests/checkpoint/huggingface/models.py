@@ -23,7 +23,7 @@ from tests.model.builders import build, small
 from tests.synthetic import make_corpus
 from tokenizer import Tokenizer
 from tokenizer.load import byte_level_bpe
-from tokenizer.train import byte_spelling
+from tokenizer.byte_bpe import byte_spelling
 
 VOCABULARY = 260
 """Rows of the embeddings, a little more than the tokenizer has."""
@@ -87,6 +87,7 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
         {"intermediate_size": 48, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
     ),
     "mistral": ("Mistral", {"intermediate_size": 48, "num_key_value_heads": 2, "sliding_window": None}),
+    "qwen3": ("Qwen3", {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 12}),
     "gpt-neo": ("GPTNeo", {"attention_types": [[["global", "local"], 1], [["global"], 1]], "window_size": 5}),
     "gpt-neo every third": ("GPTNeo", {"attention_types": [[["global", "global", "local"], 1]], "window_size": 2}),
     "gpt-neo heads of 16": (

@@ -41,6 +41,8 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama one key head": ("LlamaForCausalLM", {**LLAMA, "kv_heads": 1, "rope_theta": 500.0}),
     "llama d_head 24": ("LlamaForCausalLM", {**LLAMA, "d_head": 24, "kv_heads": 2, "norm_epsilon": 1e-3}),
     "llama with biases": ("LlamaForCausalLM", {**LLAMA, "bias": True}),
+    "qk_norm": ("Qwen3ForCausalLM", {**LLAMA, "qk_norm": True, "kv_heads": 2}),
+    "qk_norm d_head 24, tied": ("Qwen3ForCausalLM", {**LLAMA, "qk_norm": True, "d_head": 24, "tied_embeddings": True}),
     "bands": ("GPTNeoForCausalLM", NEO),
     "bands, biases": ("GPTNeoForCausalLM", {**NEO, "bias": True, "activation": "gelu"}),
     "bands every 3rd, untied": ("GPTNeoForCausalLM", {**NEO, "bands": {"every": 3, "width": 2}, "tied_embeddings": 0}),
