@@ -14,9 +14,8 @@ from pretrain.data.plan import DataPlan, Phase, Stage
 
 PLAN = DataPlan(1, 16, ("web",), (Phase(0, 0, 4),), (Stage(0, (1,)),))
 
-STATE = TrainState(
-    "id", 5, 20, 320, "ab", {}, "p", "m", "t", "o", {"pipe": 1}, {"web": 900}, {"web": 300}, {"left_out": 2}
-)
+LAYOUT = {"pipe": 1, "optimizer": "muon"}
+STATE = TrainState("id", 5, 20, 320, "ab", {}, "p", "m", "t", "o", LAYOUT, {"web": 900}, {"web": 300}, {"left_out": 2})
 
 
 def written(folder: Path, version: int, *without: str) -> Path:
@@ -35,6 +34,18 @@ def test_formats_of_before(tmp_path: Path) -> None:
     assert (third.served, third.spikes, third.format_version) == ({}, {"left_out": 2}, FORMAT_VERSION)
     second = read_state(written(tmp_path, 2, "corpus", "served", "spikes"))
     assert (second.served, second.spikes, second.step) == ({}, {}, 5)
+
+
+def test_a_checkpoint_that_names_no_optimizer_is_adamws(tmp_path: Path) -> None:
+    old = replace(STATE, layout={"pipe": 1})
+    (tmp_path / "state.json").write_bytes(old.encode())
+    assert read_state(tmp_path).layout == {"pipe": 1, "optimizer": "adamw"}
+
+
+def test_another_optimizer_is_refused(tmp_path: Path) -> None:
+    state = replace(STATE, plan=PLAN.plain())
+    with pytest.raises(ConfigError, match="was trained with muon, whose moments mean nothing to adamw"):
+        check_same(state, replace(state, layout={"pipe": 1, "optimizer": "adamw"}), tmp_path)
 
 
 @pytest.mark.parametrize(("version", "without"), [(1, ()), (99, ()), (FORMAT_VERSION, ("served",))])

@@ -61,7 +61,7 @@ def state_after(served: Served, step: int, order_hash: str = "") -> TrainState:
     for number in range(step):
         order_hash = extend_hash(order_hash, served.order.step(number))
     samples = plan.batch(step)[0]
-    layout = {"pipe": 1, "data": 2, "tensor": 1, "schedule": "", "zero": 1, "compute": "fp32"}
+    layout = {"pipe": 1, "data": 2, "tensor": 1, "schedule": "", "zero": 1, "compute": "fp32", "optimizer": "adamw"}
     return TrainState(
         run_id="0" * 12,
         step=step,
