@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pretrain.checkpoint.huggingface.architecture import Architecture
 from pretrain.checkpoint.huggingface.beside import check_room, check_target, written_beside
-from pretrain.checkpoint.huggingface.compare import Compared, compare
+from pretrain.checkpoint.huggingface.compare import Compared, compare, plain
 from pretrain.checkpoint.huggingface.export import SHARD_BYTES, ordered, their_shapes
 from pretrain.checkpoint.huggingface.fields import UNRELATED, resolved
 from pretrain.checkpoint.huggingface.imported import FORMAT_VERSION, RECORD
@@ -123,7 +123,10 @@ def _no_weights(path: Path) -> ConfigError:
 
 def _tokenizer(path: Path, model: Model) -> Tokenizer:
     if not any(found for pattern in TOKENIZERS for found in path.glob(pattern)):  # transformers would make an empty one
-        rule, fix = "has no tokenizer", "copy the tokenizer's files there: a run checks that its corpus was made with it"
+        rule, fix = (
+            "has no tokenizer",
+            "copy the tokenizer's files there: a run checks that its corpus was made with it",
+        )
         raise ConfigError.of("tokenizer", str(path), rule, fix)
     tokenizer = load_tokenizer(path)
     _ = tokenizer.end_of_text  # raises where there is none
@@ -191,7 +194,6 @@ def _model_yaml(source: Directory) -> str:
 
 
 def _record(source: Directory, done: ImportedModel) -> dict[str, Any]:
-    compared = done.compared.plain() if done.compared else {"largest_logit_difference": None, "why": "--no-check"}
     return {
         "format_version": FORMAT_VERSION,
         "pretrain_version": version("pretrain"),
@@ -202,5 +204,5 @@ def _record(source: Directory, done: ImportedModel) -> dict[str, Any]:
         "fingerprint": done.fingerprint,
         "tokenizer_fingerprint": done.tokenizer_fingerprint,
         "end_of_text": source.tokenizer.end_of_text,
-        **compared,
+        **plain(done.compared),
     }
