@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pretrain.checkpoint.state import FORMAT_VERSION, TrainState, check_same, read_state
+from pretrain.checkpoint.state import FORMAT_VERSION, GONE, TrainState, check_same, read_state
 from pretrain.config.errors import ConfigError
 from pretrain.data.plan import DataPlan, Phase, Stage
 
@@ -30,9 +30,11 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_formats_of_before(tmp_path: Path) -> None:
-    third = read_state(written(tmp_path, 3, "corpus", "served"))
+    fourth = read_state(written(tmp_path, 4, "initial_weights"))
+    assert (fourth.initial_weights, fourth.served, fourth.format_version) == ("", {"web": 300}, FORMAT_VERSION)
+    third = read_state(written(tmp_path, 3, "corpus", "served", "initial_weights"))
     assert (third.served, third.spikes, third.format_version) == ({}, {"left_out": 2}, FORMAT_VERSION)
-    second = read_state(written(tmp_path, 2, "corpus", "served", "spikes"))
+    second = read_state(written(tmp_path, 2, "corpus", "served", "spikes", "initial_weights"))
     assert (second.served, second.spikes, second.step) == ({}, {}, 5)
 
 
@@ -74,6 +76,24 @@ def test_another_tokenizer_is_refused_naming_both(tmp_path: Path) -> None:
     words = "tokenizer_fingerprint = 't'\n +rule: was trained with another tokenizer; the corpus now has u"
     with pytest.raises(ConfigError, match=words):
         check_same(state, replace(state, tokenizer_fingerprint="u"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        ("ab", "cd", r"began with imported weights \(ab\), the run says that it does with imported weights \(cd\)"),
+        ("ab", "", "the run says that it does with weights drawn from its seed"),
+        ("", "ab", "began with weights drawn from its seed"),
+        ("", GONE, "began with weights drawn from its seed"),
+    ],
+)
+def test_other_initial_weights_are_refused(tmp_path: Path, then: str, now: str, words: str) -> None:
+    """Those that are not there any more are not needed."""
+    state = replace(STATE, plan=PLAN.plain(), initial_weights=then)
+    with pytest.raises(ConfigError, match=words):
+        check_same(state, replace(state, initial_weights=now), tmp_path)
+    check_same(state, state, tmp_path)
+    check_same(replace(state, initial_weights="ab"), replace(state, initial_weights=GONE), tmp_path)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ how to be written.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -84,7 +85,7 @@ class Architecture:
         problems, fields = [], dict(self.holds)
         for key, value in {**NEVER, **self.fixed}.items():
             if config.get(key, value) != value:
-                problems.append(wrong_key(key, config[key], f"must be {value} (JSON's null, true, false for Python's)"))
+                problems.append(wrong_key(key, config[key], f"must be {json.dumps(value)}"))
         for key, field in self.keys.items():
             if key in config and fields.setdefault(field, config[key]) != config[key]:
                 problems.append(wrong_key(key, config[key], f"must be {fields[field]}, as other keys say"))

@@ -31,10 +31,6 @@ class Compared:
     sequence_length: int
     compared_on: str = f"random tokens, seed {SEED}"
 
-    def plain(self) -> dict[str, Any]:
-        """As export.json has it."""
-        return asdict(self)
-
     def __str__(self) -> str:
         return (
             f"the largest of {self.sequence_length} tokens' logits is {self.largest_logit:.4g}; "
@@ -45,6 +41,13 @@ class Compared:
         """Raises RunError unless both compute the same."""
         if not self.largest_logit_difference <= TOLERANCE * self.largest_logit:
             raise RunError(f"transformers computes another model, nothing was written: {self}")
+
+
+def plain(compared: Compared | None) -> dict[str, Any]:
+    """As export.json and import.json have it."""
+    if compared is None:
+        return {"largest_logit_difference": None, "why": "not compared: --no-check"}
+    return asdict(compared)
 
 
 def compare(directory: Path, weights: Weights) -> Compared:
@@ -63,6 +66,6 @@ def _theirs(directory: Path, tokens: Tensor) -> Tensor:
     from transformers import AutoModelForCausalLM
 
     with quiet():
-        other = AutoModelForCausalLM.from_pretrained(str(directory), local_files_only=True)
+        other = AutoModelForCausalLM.from_pretrained(str(directory), local_files_only=True, use_safetensors=True)
     logits: Tensor = other.float().eval()(tokens).logits
     return logits

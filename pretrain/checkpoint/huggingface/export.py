@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pretrain.checkpoint.huggingface.architecture import Architecture
 from pretrain.checkpoint.huggingface.beside import check_room, check_target, written_beside
-from pretrain.checkpoint.huggingface.compare import Compared, compare
+from pretrain.checkpoint.huggingface.compare import Compared, compare, plain
 from pretrain.checkpoint.huggingface.library import write_config
 from pretrain.checkpoint.huggingface.match import Match, NotZeroError
 from pretrain.checkpoint.huggingface.registry import choose
@@ -22,6 +22,7 @@ from pretrain.checkpoint.huggingface.tensors import Shape, Writer, elements
 from pretrain.checkpoint.huggingface.weights import Fingerprint, Weights, shapes_of
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.model import Model
+from tokenizer import Tokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -55,10 +56,12 @@ def export(
     shapes = shapes_of(weights.model)
     matches = ordered(architecture, weights.model, shapes)
     _check_absent(weights, matches, architecture)
+    tokenizer = load_tokenizer(weights.tokenizer)
+    _ = tokenizer.end_of_text  # raises where there is none
     check_room(target, elements(list(shapes.values())) * TYPES[dtype].itemsize)
     with written_beside(target) as directory:
         fingerprint, size = _write_weights(directory, weights, matches, shapes, TYPES[dtype], shard_bytes)
-        _write_texts(directory, weights, architecture, dtype)
+        _write_texts(directory, weights.model, tokenizer, architecture, dtype)
         compared = compare(directory, weights) if check else None
         if compared and dtype == "fp32":
             compared.check()
@@ -125,19 +128,17 @@ def _put(match: Match, value: Tensor, writer: Writer, fingerprint: Fingerprint) 
             raise ConfigError.of("--dtype", "fp16", f"holds up to 65504; {error}", "--dtype bf16") from None
 
 
-def _write_texts(directory: Path, weights: Weights, architecture: Architecture, dtype: Precision) -> None:
+def _write_texts(
+    directory: Path, model: Model, tokenizer: Tokenizer, architecture: Architecture, dtype: Precision
+) -> None:
     """Configuration and tokenizer."""
-    from tokenizer import load_tokenizer
-
-    tokenizer = load_tokenizer(weights.tokenizer)
     ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.end_of_text)
     about = {"architectures": [architecture.name], "dtype": str(TYPES[dtype]).removeprefix("torch.")}
-    write_config(directory, architecture.model_type, architecture.config(weights.model) | ends | about)
+    write_config(directory, architecture.model_type, architecture.config(model) | ends | about)
     tokenizer.save(directory)
 
 
 def _record(weights: Weights, done: Exported, dtype: Precision) -> dict[str, Any]:
-    compared = done.compared.plain() if done.compared else {"largest_logit_difference": None, "why": "--no-check"}
     return {
         "format_version": FORMAT_VERSION,
         "pretrain_version": version("pretrain"),
@@ -147,5 +148,5 @@ def _record(weights: Weights, done: Exported, dtype: Precision) -> dict[str, Any
         "parameters": done.parameters,
         "dtype": dtype,
         "fingerprint": done.fingerprint,
-        **compared,
+        **plain(done.compared),
     }

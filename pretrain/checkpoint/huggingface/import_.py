@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pretrain.checkpoint.huggingface.architecture import Architecture
 from pretrain.checkpoint.huggingface.beside import check_room, check_target, written_beside
-from pretrain.checkpoint.huggingface.compare import Compared, compare
+from pretrain.checkpoint.huggingface.compare import Compared, compare, plain
 from pretrain.checkpoint.huggingface.export import SHARD_BYTES, ordered, their_shapes
 from pretrain.checkpoint.huggingface.fields import UNRELATED, resolved
 from pretrain.checkpoint.huggingface.imported import FORMAT_VERSION, RECORD
@@ -195,7 +195,6 @@ def _model_yaml(source: Directory) -> str:
 
 
 def _record(source: Directory, done: ImportedModel) -> dict[str, Any]:
-    compared = done.compared.plain() if done.compared else {"largest_logit_difference": None, "why": "--no-check"}
     return {
         "format_version": FORMAT_VERSION,
         "pretrain_version": version("pretrain"),
@@ -206,5 +205,5 @@ def _record(source: Directory, done: ImportedModel) -> dict[str, Any]:
         "fingerprint": done.fingerprint,
         "tokenizer_fingerprint": done.tokenizer_fingerprint,
         "end_of_text": source.tokenizer.end_of_text,
-        **compared,
+        **plain(done.compared),
     }

@@ -25,7 +25,7 @@ def choose(model: Model) -> Architecture:
 
 def named(config: dict[str, Any]) -> Architecture:
     """The one that a config.json is of. Raises ConfigError."""
-    (name,) = config.get("architectures") or [None]
+    name = (config.get("architectures") or [None])[0]
     for architecture in ARCHITECTURES:
         if architecture.name == name and architecture.model_type == config.get("model_type"):
             return architecture

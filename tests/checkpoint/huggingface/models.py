@@ -22,8 +22,8 @@ from pretrain.shards.manifest import TokenizerRecord, load_manifest
 from tests.model.builders import build, small
 from tests.synthetic import make_corpus
 from tokenizer import Tokenizer
-from tokenizer.load import byte_level_bpe
 from tokenizer.byte_bpe import byte_spelling
+from tokenizer.load import byte_level_bpe
 
 VOCABULARY = 260
 """Rows of the embeddings, a little more than the tokenizer has."""

@@ -63,7 +63,7 @@ def test_an_earlier_step(trained: Trained, tmp_path: Path) -> None:
     plain = json.loads((tmp_path / "theirs" / "export.json").read_text())
     assert plain["step"] == 10
     assert plain["largest_logit_difference"] is None
-    assert plain["why"] == "--no-check"
+    assert plain["why"] == "not compared: --no-check"
 
 
 @pytest.mark.parametrize(("dtype", "torch_dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
