@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -27,7 +27,7 @@ class Columns(Protocol):
 
     def __contains__(self, name: str) -> bool: ...
 
-    def __getitem__(self, name: str) -> Sequence[float]: ...
+    def __getitem__(self, name: str) -> npt.ArrayLike: ...
 
     def below(self, name: str) -> list[str]:
         """The places x for which there is a column `name/x`."""

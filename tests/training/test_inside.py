@@ -135,7 +135,7 @@ def look(corpus: Path, directory: Path, processes: int, **parallel: Any) -> list
 def test_every_layout_sees_the_same(
     processes: int, parallel: dict[str, Any], alone: list[dict[str, Any]], corpus: Path, tmp_path: Path
 ) -> None:
-    """The noise too, of micro-batches of one size: the tied embedding on two stages, with ZeRO and tensor parts."""
+    """The noise too, of micro-batches of one size: tied embedding on two stages, ZeRO, tensor parts."""
     found = look(corpus, tmp_path, processes, **parallel)
     assert [row.keys() for row in found] == [row.keys() for row in alone] and len(alone) == 5
     assert any("noise_scale_tokens" in row for row in alone)
