@@ -46,7 +46,7 @@ def test_show_tells_position_layout_and_shapes(runs: dict[str, Path]) -> None:
         "position    step 20, 1,280 tokens, 80 samples\n"
         f"run         small, id {identity}\n"
         "layout      pipe 2 x data 1 x tensor 1, 1F1B, ZeRO 1, fp32\n"
-        "files       11, "
+        "files       12, "
     )
     # 256 x 32 tokens + 16 x 32 positions + 2 blocks of 12 x 32^2 + 13 x 32 + 64 for the last norm; 45 of 256 rows pad
     assert re.search(r"\d+kB, whole by their sizes\n", shown)
