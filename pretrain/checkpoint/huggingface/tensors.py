@@ -47,7 +47,7 @@ class Writer:
     def put(self, name: str, value: Tensor) -> None:
         """Write one tensor, rounded to the type of the files. Raises OverflowError when that cannot hold it."""
         rounded = value.to(self._dtype).contiguous()
-        if rounded.isinf().any() and not value.isinf().any():
+        if rounded.dtype != value.dtype and rounded.isinf().any() and not value.isinf().any():
             raise OverflowError(f"{name} has numbers up to {value.abs().max().item():.3g}")
         file, place = self._places[name]
         file.seek(place)

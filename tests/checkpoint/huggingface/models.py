@@ -98,7 +98,9 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
 """Name -> (class, arguments of its configuration)."""
 
 
-def write_huggingface(directory: Path, family: str, tokenizer: Tokenizer | None = None, **more: Any) -> Any:
+def write_huggingface(
+    directory: Path, family: str, tokenizer: Tokenizer | None = None, std: float = 0.2, **more: Any
+) -> Any:
     """A random model of transformers in `directory`, as its own save_pretrained writes it; returns the model."""
     kind, arguments = FAMILY[family]
     config_class = getattr(transformers, f"{kind}Config")
@@ -108,7 +110,7 @@ def write_huggingface(directory: Path, family: str, tokenizer: Tokenizer | None 
     torch.manual_seed(3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            noise = 0.2 * torch.randn_like(parameter)
+            noise = std * torch.randn_like(parameter)
             is_norm = name.endswith("norm.weight") or (".ln_" in name and name.endswith("weight"))
             parameter.copy_(1 + noise if is_norm else noise)
     model.save_pretrained(directory)
