@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretrain.checkpoint.huggingface.library import quiet
+from pretrain.checkpoint.huggingface.theirs import quiet
 from pretrain.checkpoint.huggingface.weights import Weights, build
 from pretrain.config.errors import RunError
 

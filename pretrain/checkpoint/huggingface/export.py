@@ -14,11 +14,11 @@ from torch import Tensor
 from pretrain.checkpoint.huggingface.architecture import Architecture
 from pretrain.checkpoint.huggingface.beside import check_room, check_target, written_beside
 from pretrain.checkpoint.huggingface.compare import Compared, compare, plain
-from pretrain.checkpoint.huggingface.library import write_config
 from pretrain.checkpoint.huggingface.match import Match, NotZeroError
 from pretrain.checkpoint.huggingface.registry import choose
 from pretrain.checkpoint.huggingface.sources import open_weights
 from pretrain.checkpoint.huggingface.tensors import Shape, Writer, elements
+from pretrain.checkpoint.huggingface.theirs import write_config
 from pretrain.checkpoint.huggingface.weights import Fingerprint, Weights, shapes_of
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.model import Model

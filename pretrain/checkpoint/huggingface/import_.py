@@ -19,11 +19,11 @@ from pretrain.checkpoint.huggingface.compare import Compared, compare, plain
 from pretrain.checkpoint.huggingface.export import SHARD_BYTES, ordered, their_shapes
 from pretrain.checkpoint.huggingface.fields import UNRELATED, resolved
 from pretrain.checkpoint.huggingface.imported import FORMAT_VERSION, RECORD
-from pretrain.checkpoint.huggingface.library import raw_config, read_config
 from pretrain.checkpoint.huggingface.match import Match, NotZeroError
 from pretrain.checkpoint.huggingface.registry import named
 from pretrain.checkpoint.huggingface.sources import Imported
 from pretrain.checkpoint.huggingface.tensors import INDEX, WHOLE, Reader, Shape, Writer, elements
+from pretrain.checkpoint.huggingface.theirs import raw_config, read_config
 from pretrain.checkpoint.huggingface.weights import VOCABULARY, Fingerprint, shapes_of
 from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.model import Model
