@@ -41,7 +41,7 @@ class Alert(Section):
         bounds = [bound for bound in (self.above, self.below) if bound is not None]
         if (self.metric is None) == (not self.event):
             raise ValueError(
-                "needs either `metric` or `event`; fix: {metric: loss, above: 10} or {event: [spike, ended]}"
+                "needs either `metric` or `event`; fix: {metric: loss, above: 10} or {event: ended}"
             )
         if self.metric is not None and not bounds:
             raise ValueError(f"needs a bound for {self.metric}; fix: add `above:` or `below:`")
