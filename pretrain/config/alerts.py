@@ -40,9 +40,7 @@ class Alert(Section):
     def _check(self) -> Self:
         bounds = [bound for bound in (self.above, self.below) if bound is not None]
         if (self.metric is None) == (not self.event):
-            raise ValueError(
-                "needs either `metric` or `event`; fix: {metric: loss, above: 10} or {event: ended}"
-            )
+            raise ValueError("needs either `metric` or `event`; fix: {metric: loss, above: 10} or {event: ended}")
         if self.metric is not None and not bounds:
             raise ValueError(f"needs a bound for {self.metric}; fix: add `above:` or `below:`")
         if self.event and (bounds or self.average_over or self.for_steps > 1):
