@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.monitoring import LARGE, After, told
 
-BLOCKS, STEPS = 8, 4
+BLOCKS, STEPS = 6, 3
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def measure(world: Any, folder: Path) -> tuple[list[float], list[float], float]:
     changes: dict[str, Any] = {
         "train": {"tokens": "100M"},
         "model": {**LARGE, "dropout": 0.0},
-        "batch": {"global_batch_size": 8, "micro_batch_size": 4},
+        "batch": {"global_batch_size": 4, "micro_batch_size": 2},
         "monitoring": {"terminal": "none"},
     }
     manifest = load_manifest(make_corpus(folder))

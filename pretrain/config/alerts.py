@@ -14,7 +14,7 @@ Happening = Literal["spike", "rollback", "checkpoint_failed", "ended"]
 
 
 class Alert(Section):
-    """A number that leaves its bounds (`metric` with `above` or `below`), or something that happens (`on`)."""
+    """A number that leaves its bounds (`metric` with `above` or `below`), or something that happens (`event`)."""
 
     metric: str | None = None
     """Its name as in W&B: loss, loss/wiki, validation/loss, inside/activation_max/blocks.*; * stands for anything."""
@@ -26,12 +26,12 @@ class Alert(Section):
     """The bounds are multiples of the mean of so many rows before: with `above: 1.5`, half as much again."""
     for_steps: int = Field(1, ge=1)
     """It must have been so in every row over this many steps."""
-    on: tuple[Happening, ...] = ()
-    """What must happen instead."""
+    event: tuple[Happening, ...] = ()
+    """What must happen instead. Not called `on`, which is true in YAML."""
     at_most_every: Seconds = Field(600.0, ge=0)
     """Least time between two alerts of a rule about the same. One that goes on is told once, until it clears."""
 
-    @field_validator("on", mode="before")
+    @field_validator("event", mode="before")
     @classmethod
     def _one(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -39,19 +39,19 @@ class Alert(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         bounds = [bound for bound in (self.above, self.below) if bound is not None]
-        if (self.metric is None) == (not self.on):
-            raise ValueError("needs either `metric` or `on`; fix: {metric: loss, above: 10} or {on: [spike, ended]}")
+        if (self.metric is None) == (not self.event):
+            raise ValueError("needs either `metric` or `event`; fix: {metric: loss, above: 10} or {event: ended}")
         if self.metric is not None and not bounds:
             raise ValueError(f"needs a bound for {self.metric}; fix: add `above:` or `below:`")
-        if self.on and (bounds or self.average_over or self.for_steps > 1):
+        if self.event and (bounds or self.average_over or self.for_steps > 1):
             raise ValueError("bounds need a `metric`; fix: write two rules")
         return self
 
     @property
     def title(self) -> str:
         """The rule in a few words."""
-        if self.on:
-            return " or ".join(self.on).replace("_", " ")
+        if self.event:
+            return " or ".join(self.event).replace("_", " ")
         unit = f" times its mean of {self.average_over} rows" if self.average_over else ""
         bounds = [f"{word} {b:g}{unit}" for word, b in (("above", self.above), ("below", self.below)) if b is not None]
         steps = f" for {self.for_steps} steps" if self.for_steps > 1 else ""

@@ -29,7 +29,7 @@ class Alerts:
         numbers = {} if kind == "event" else _numbers(kind, row)
         what = str(row.get("what")) if kind == "event" else ""
         for number, rule in enumerate(self._rules):
-            if what in rule.on:
+            if what in rule.event:
                 self._say(row, (number, what), rule, str(row["message"]))
             for name in [name for name in numbers if rule.metric and fnmatchcase(name, rule.metric)]:
                 watch = self._watches.setdefault((number, name), Watch(rule))

@@ -36,13 +36,17 @@ class Columns(Protocol):
 def inside_figure(inside: Columns, train: Columns) -> Figure:
     """A panel for each kind of number, and the noise scale beside the batch. Rows of kinds `inside` and `train`."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(12, 11), layout="constrained")
+    figure = Figure(figsize=(8, 9), layout="constrained")
     *panels, last = figure.subplots(4, 2).flat
     for axes, (kind, title) in zip(panels, PANELS.items(), strict=True):
         _lines(axes, inside, kind)
-        axes.set(title=title, xlabel="tokens", yscale="linear" if kind in LINEAR else "log")
+        axes.set(title=title, yscale="linear" if kind in LINEAR else "log")
     _noise(last, inside, train)
+    for axes in figure.axes:
+        axes.set_xlabel("tokens")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     return figure
 
 
@@ -69,5 +73,5 @@ def _noise(axes: Axes, inside: Columns, train: Columns) -> None:
     if "noise_scale_tokens" in inside:
         axes.plot(inside["tokens"], inside["noise_scale_tokens"], "k.-", label="gradient noise scale")
     axes.plot(train["tokens"], train["batch_tokens"], "C1--", label="batch")
-    axes.set(title="gradient noise scale (tokens)", xlabel="tokens", yscale="log")
+    axes.set(title="gradient noise scale (tokens)", yscale="log")
     axes.legend(fontsize=7)

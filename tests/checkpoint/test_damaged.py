@@ -104,7 +104,9 @@ def test_a_full_disk_leaves_earlier_checkpoints_whole(corpus: Path, tmp_path: Pa
     assert "step-00000020 was not saved: [Errno 28] No space left" in output
     assert [path.name for path in list_checkpoints(small_disk)] == ["step-00000008"]
     assert not list(small_disk.glob("*.tmp"))
-    assert train_rows(list(read_rows(tmp_path / "run" / "metrics.jsonl")), "step") == list(range(1, 21))
+    rows = list(read_rows(tmp_path / "run" / "metrics.jsonl"))
+    assert train_rows(rows, "step") == list(range(1, 21))
+    assert [row["what"] for row in rows if "what" in row] == ["checkpoint_failed", "ended"]
     filler = shutil.disk_usage(small_disk)
     assert filler.free > 0
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
-from pretrain.config.constraints import check_run
+from pretrain.config.constraints import check_run, find_problems
 from pretrain.config.constraints.monitoring import read_address
 from pretrain.config.errors import ConfigError
+from pretrain.config.load import CONFIGS
 from pretrain.config.metric_names import check_alert_sources, inside_names
 from pretrain.config.monitoring import Webhook
 from pretrain.model.transformer import Transformer
@@ -23,6 +26,15 @@ INSIDE = {"every": "100 steps"}
 
 def alerted(metric: str, **monitoring: Any) -> Any:
     return make_run(monitoring={"alerts": [{"metric": metric, "above": 1}], **monitoring})
+
+
+def test_the_page_is_valid_yaml() -> None:
+    """What docs/inside.md shows can be read as it stands, and says what it says."""
+    page = (CONFIGS.parent / "docs" / "inside.md").read_text()
+    inside, alerts = (yaml.safe_load(text)["monitoring"] for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    run = make_run(monitoring={**inside, **alerts})
+    assert [problem.field for problem in find_problems(run, 1)] in ([], ["monitoring.webhook.url_file"])
+    assert run.monitoring.alerts[-1].event == ("spike", "rollback", "checkpoint_failed", "ended")
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ BROKEN = {
         {"monitoring": {"alerts": [{"metric": "grad_norm", "above": 5}]}},
     ),
     "webhook-address": Broken(
-        {"monitoring": {"webhook": {"url_file": "nowhere.url"}, "alerts": [{"on": "ended"}]}}, 1,
+        {"monitoring": {"webhook": {"url_file": "nowhere.url"}, "alerts": [{"event": "ended"}]}}, 1,
         "monitoring.webhook.url_file", "cannot be read", "write the address into this file",
         {"monitoring": {"webhook": None}},
     ),

@@ -68,7 +68,7 @@ def test_each_number_of_a_pattern_for_itself() -> None:
 
 
 def test_happenings() -> None:
-    told = Told({"on": ["spike", "ended"]})
+    told = Told({"event": ["spike", "ended"]})
 
     def happen(what: str, at: float) -> int:
         told.now, told.said = at, []
@@ -90,11 +90,11 @@ def test_a_rollback_forgets() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({}, "needs either `metric` or `on`"),
+        ({}, "needs either `metric` or `event`"),
         ({"metric": "loss"}, "needs a bound for loss"),
-        ({"metric": "loss", "above": 1, "on": "spike"}, "needs either"),
-        ({"on": "spike", "above": 1}, "bounds need a `metric`"),
-        ({"on": "spkie"}, "'spike'"),
+        ({"metric": "loss", "above": 1, "event": "spike"}, "needs either"),
+        ({"event": "spike", "above": 1}, "bounds need a `metric`"),
+        ({"event": "spkie"}, "'spike'"),
         ({"metric": "loss", "abov": 1}, "did you mean 'above'?"),
         ({"metric": "loss", "above": 1, "average_over": 1}, "greater than or equal to 2"),
     ],

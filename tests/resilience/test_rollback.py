@@ -63,7 +63,7 @@ def test_one_process(corpus: Path, tmp_path: Path, clean: tuple[Path, list[dict[
     assert {key: row[key] for key in WINDOW} == WINDOW and (row["step"], row["to_step"]) == (15, 6)
     assert row["why"]["quantity"] == "loss" and row["why"]["z"] > 20 and row["why"]["window"] == 8
     event = next(line for line in rows if line["kind"] == "event" and "a spike" in line["message"])
-    assert event["step"] == 6 and event["message"] == row["message"]
+    assert event["step"] == 6 and event["message"] == row["message"] and event["what"] == "rollback"
     assert "back to step-00000006, without samples 52 to 63 of the order (" in event["message"]
     assert "crawl-train-" in event["message"] and "logs/skipped-52.jsonl" in event["message"]
     samples = [json.loads(line) for line in (tmp_path / "logs" / "skipped-52.jsonl").read_text().splitlines()]

@@ -74,7 +74,7 @@ def test_weights_and_moments_stay(name: str, corpus: Path, tmp_path: Path) -> No
     )
     assert [line["step"] for line in rows if line.get("left_out")] == [AT]
     event = next(line for line in rows if line["kind"] == "event" and "a spike" in line["message"])
-    assert event["step"] == AT and "its update is left out" in event["message"]
+    assert event["step"] == AT and "its update is left out" in event["message"] and event["what"] == "spike"
     before, after, later = (parts(tmp_path / "run", step) for step in (AT - 1, AT, AT + 1))
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert not all(torch.equal(after[key], later[key]) for key in after)

@@ -22,7 +22,7 @@ ALERTS = [
     {"metric": "loss", "above": 1},
     {"metric": "inside/attention_entropy/*", "below": 0},
     {"metric": "inside/grad_norm/blocks.1.mlp", "above": 0},
-    {"on": ["ended", "spike"]},
+    {"event": ["ended", "spike"]},
 ]
 
 

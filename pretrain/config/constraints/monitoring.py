@@ -46,7 +46,7 @@ def _webhook(case: Case) -> Violations:
         yield from error.problems
     if not case.run.monitoring.alerts:
         rule = "nothing is ever sent to it without rules in monitoring.alerts"
-        yield Problem("monitoring.webhook", webhook.url_file or webhook.url_env, rule, "alerts: [{on: [spike, ended]}]")
+        yield Problem("monitoring.webhook", webhook.url_file or webhook.url_env, rule, "alerts: [{event: ended}]")
 
 
 MONITORING = (
