@@ -39,7 +39,8 @@ def inside_names(model: Model) -> Iterator[str]:
     ends = ["embedding.tokens", "head.norm"]
     ends += ["embedding.positions"] if model.positions == "learned" else []
     ends += [] if model.tied_embeddings else ["head"]
-    inner = [f"{block}.{part}" for block in blocks for part in ("attention_norm", "attention", "mlp_norm", "mlp")]
+    parts = ("attention_norm", "attention", *(() if model.parallel_block else ("mlp_norm",)), "mlp")
+    inner = [f"{block}.{part}" for block in blocks for part in parts]
     places = {OF_PART: [*ends, *inner], OF_LAYER: ["embedding", *blocks], OF_BLOCK: blocks}
     yield from NOISE
     for names, where in places.items():

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretrain.model.attention import Sight, boolean_mask
+from pretrain.model.attention import Sight, additive_mask
 
 
 class Spread(NamedTuple):
@@ -31,8 +31,8 @@ def spread(q: Tensor, k: Tensor, sight: Sight, queries: int) -> Spread:
     total = q.shape[1]
     chosen = torch.arange(1, min(queries, total) + 1, device=q.device) * total // min(queries, total) - 1
     start = None if sight.start is None else sight.start[:1, chosen]
-    seen = boolean_mask(sight._replace(batch=1, own=sight.own[chosen], start=start))[0]  # [1, n, S]
+    sight = sight._replace(batch=1, own=sight.own[chosen], start=start, dtype=torch.float32)
     few = q[:, chosen].float().reshape(k.shape[0], -1, q.shape[-1])  # [KV, H / KV * n, D]
     scores = (few @ k.float().mT / math.sqrt(q.shape[-1])).view(q.shape[0], -1, k.shape[1])  # [H, n, S]
-    scores = scores.masked_fill(~seen, float("-inf"))
+    scores = scores + additive_mask(sight)[0]  # [1 or H, n, S]: -inf where a key is not seen, else ALiBi's bias or 0
     return Spread(torch.special.entr(scores.softmax(dim=-1)).sum(dim=-1), scores.amax())

@@ -16,6 +16,7 @@ from torch import Tensor
 from pretrain.config.run import Run
 from pretrain.model.transformer import Transformer, layer_names
 from pretrain.monitoring.noise import Gradients
+from pretrain.parallel.engine import loss_scale
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.owned import counted_parameters, own_gradient, own_weight
 from pretrain.parallel.passing import Passing
@@ -77,7 +78,7 @@ class Looking:
         self._runner.norm()  # waits for what is still under way
         for name, parameter in counted_parameters(self._runner.engine, self._mesh):
             if (gradient := own_gradient(parameter, self._mesh)) is not None:
-                square = _square(gradient) / self._loss_scale**2
+                square = _square(gradient) / loss_scale(self._runner.engine) ** 2
                 self._tally.add(f"gradient/{part_of(name)}", square)
                 if name not in self._tied:
                     self._tally.add("noise/whole", square)
@@ -105,11 +106,6 @@ class Looking:
         columns = {name: value for name, value in _columns(found, self._updates) if math.isfinite(value)}
         return Seen(columns, noise)
 
-    @property
-    def _loss_scale(self) -> float:
-        """What an fp16 engine multiplies the loss with."""
-        return float(getattr(self._runner.engine.optimizer, "loss_scale", 1.0))
-
     @contextmanager
     def _parts_watched(self) -> Iterator[None]:
         """Sum the squared norms of each micro-batch's gradient, before anything is added up.
@@ -118,7 +114,7 @@ class Looking:
         """
         counted = counted_parameters(self._runner.engine, self._mesh)
         # the loss is multiplied with the number of data ranks, over which DeepSpeed takes the mean
-        scale = (self._loss_scale * self._mesh.layout.data) ** 2
+        scale = (loss_scale(self._runner.engine) * self._mesh.layout.data) ** 2
 
         def look(gradient: Tensor) -> None:
             self._tally.add("noise/parts", _square(gradient) / scale)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pretrain.model.entropy import spread
+from pretrain.parallel.engine import replaced
 from pretrain.parallel.mesh import Mesh
 from pretrain.parallel.tally import Tally
 
@@ -42,6 +43,10 @@ class Passing:
             for pattern, hook in kinds.items()
             if (found := re.fullmatch(pattern, name))
         ]
+        # a parallel block on several tensor ranks does not call `down` as a layer: its input is seen as it is made
+        self._mlps = [
+            (layer, name[:-4]) for name, layer in module.named_modules() if re.fullmatch(r"blocks\.\d+\.mlp", name)
+        ]
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -50,14 +55,25 @@ class Passing:
         Compiled layers run as they were written: their machine code knows nothing of hooks.
         """
         self._seen.clear()
-        handles = [layer.register_forward_hook(self._quiet(hook, name)) for layer, hook, name in self._watched]
         compiled = any(layer._compiled_call_impl is not None for layer, *_ in self._watched)
-        try:
-            with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        with ExitStack() as stack:
+            for layer, hook, name in self._watched:
+                stack.callback(layer.register_forward_hook(self._quiet(hook, name)).remove)
+            for mlp, block in self._mlps:
+                if activate := getattr(mlp, "activate", None):
+                    stack.enter_context(replaced(mlp, "activate", self._activation(block, activate)))
+            if compiled:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
+
+    def _activation(self, block: str, activate: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def look(*given: Tensor) -> Tensor:
+            inner = activate(*given)
+            with torch.no_grad():
+                self._inner(None, block, (inner,), None)
+            return inner
+
+        return look
 
     def _quiet(self, hook: Hook, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def look(layer: nn.Module, given: Any, out: Any) -> None:
@@ -85,7 +101,7 @@ class Passing:
         self._tally.raise_to(f"entropy_min/{block}", -found.entropy.mean(dim=1).amin())
         self._tally.raise_to(f"logit_max/{block}", found.largest)
 
-    def _inner(self, _: nn.Module, block: str, given: Any, out: Any) -> None:
+    def _inner(self, _: object, block: str, given: Any, out: Any) -> None:
         """[B, T, F] of this rank's units."""
         if self._is_first(f"mlp {block}"):
             inner = given[0][0]

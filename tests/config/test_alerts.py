@@ -81,7 +81,9 @@ def test_periods(every: object, words: str) -> None:
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize(("model"), [GPT3, LLAMA])
+@pytest.mark.parametrize(
+    ("model"), [GPT3, LLAMA, {**GPT3, "parallel_block": True, "qk_norm": True, "positions": "alibi"}]
+)
 def test_names_are_those_of_the_model(model: dict[str, Any]) -> None:
     run = make_run(model=model, data={"sequence_length": 16})
     with torch.device("meta"):

@@ -47,3 +47,10 @@ def test_every_query_of_grouped_heads(start: list[int] | None, width: int | None
     found = spread(q, k, sight(start, width), 1000)
     assert found.entropy == pytest.approx(-(weights * weights.clamp(min=1e-30).log()).sum(-1), abs=1e-5)
     assert found.largest == pytest.approx(scores.amax().item())
+
+
+def test_alibi_makes_attention_narrow() -> None:
+    """Equal scores, slopes 0 and 100: one head spreads evenly, the other sees its own token alone."""
+    zero = torch.zeros(2, T, D)
+    found = spread(zero, zero, sight()._replace(slopes=torch.tensor([0.0, 100.0])), 1)
+    assert found.entropy == pytest.approx(torch.tensor([[math.log(12)], [0.0]]), abs=1e-6)

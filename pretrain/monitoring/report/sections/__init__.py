@@ -5,6 +5,7 @@ from pretrain.monitoring.report.sections.attempts import attempts
 from pretrain.monitoring.report.sections.configuration import configuration
 from pretrain.monitoring.report.sections.environment import environment
 from pretrain.monitoring.report.sections.events import events
+from pretrain.monitoring.report.sections.inside import inside
 from pretrain.monitoring.report.sections.loss import loss
 from pretrain.monitoring.report.sections.mixture import mixture
 from pretrain.monitoring.report.sections.optimization import optimization
@@ -19,6 +20,7 @@ SECTIONS: tuple[Section, ...] = (
     loss,
     sources,
     optimization,
+    inside,
     speed,
     time,
     mixture,
