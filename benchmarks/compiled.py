@@ -1,6 +1,6 @@
 """What torch.compile costs and saves in one process: python -m benchmarks.compiled
 
-6 layers, d_model 384, 256 tokens, vocabulary 8,192, micro-batches of 8, fp32, one thread. Cold processes in turn: not
+6 layers, d_model 384, 256 tokens, vocabulary 8,192, micro-batches of 4, fp32, one thread. Cold processes in turn: not
 compiled, compiled into an empty cache of torch's compiler, compiled from the cache of the process before.
 """
 
@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 
-RUNS, STEPS, WARM = 5, 8, 2
+RUNS, STEPS, WARM = 5, 5, 1
 WAYS = {"as it is": False, "compiled, empty cache": True, "compiled, from the cache": True}
 MODEL = {"layers": 6, "d_model": 384, "heads": 6, "context": 256, "vocab_size": 8192}
-SAMPLES = 8
+SAMPLES = 4
 TOKENS = SAMPLES * 256
 
 

@@ -22,7 +22,7 @@ class LossScale(Section):
     hysteresis: int = Field(2, ge=1)
     """Overflows that it takes to halve it the first time after it doubled; then each one halves it."""
     minimum: float = 1.0
-    """It falls no lower: an overflow there stops the run."""
+    """It falls no lower: overflows in a row there stop the run."""
 
     @field_validator("initial", "minimum")
     @classmethod

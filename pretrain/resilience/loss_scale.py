@@ -53,5 +53,6 @@ class LossScale:
         return replace(self, good=self.good + 1)
 
     def is_exhausted(self, config: Config) -> bool:
-        """Whether an overflow now cannot be answered with a smaller scale."""
-        return self.hysteresis == 1 and self.value <= config.minimum
+        """Whether an overflow now is one of several in a row that no smaller scale can end."""
+        in_a_row = self.overflows > 0 and self.good == 0
+        return in_a_row and self.hysteresis == 1 and self.value <= config.minimum

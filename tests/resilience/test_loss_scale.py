@@ -65,10 +65,23 @@ def test_a_spike_that_is_left_out_keeps_the_scale() -> None:
     assert after(history, 2.05, 1.05).history.scale == LossScale(8, good=0, hysteresis=2)
 
 
-def test_an_overflow_with_the_smallest_scale_stops() -> None:
-    verdict = after(History(scale=LossScale(1, hysteresis=1)), 2.0, INF)
+def test_overflows_in_a_row_with_the_smallest_scale_stop() -> None:
+    verdict = after(History(scale=LossScale(1, overflows=9)), 2.0, INF)
     assert verdict.overflow and verdict.action == "stop" and str(verdict.finding) == "the gradient norm is inf"
-    assert after(History(scale=LossScale(1, hysteresis=2)), 2.0, INF).finding is None, "one is tolerated"
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        LossScale(1),
+        LossScale(1, good=1, overflows=9),
+        LossScale(1, hysteresis=2, overflows=9),
+        LossScale(2, overflows=9),
+    ],
+)
+def test_other_overflows_do_not(scale: LossScale) -> None:
+    """The first of the run, one by itself, one that is tolerated, one that a smaller scale may end."""
+    assert after(History(scale=scale), 2.0, INF).finding is None
 
 
 def test_history_keeps_the_scale_through_json() -> None:

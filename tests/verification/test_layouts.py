@@ -6,6 +6,7 @@ import pytest
 
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
+from pretrain.config.precision import LossScale
 from pretrain.verification.layouts import parse_spec, reference
 from pretrain.verification.verify import Plan, make_plan
 
@@ -26,6 +27,14 @@ def test_all_axes_with_each_alone_and_bf16() -> None:
         "data2-zero1",
         "pipe2-data2-tensor2-zero1-1f1b-bf16",
     ]
+
+
+def test_a_run_in_fp16_has_its_format_once_more() -> None:
+    """With a loss scale that never moves: a step that is left out is not compared."""
+    *others, last = plan_of("gpt3-1.3b", "precision.compute=fp16", "train.z_loss=1e-4").trials
+    assert last.name == "pipe2-data2-tensor2-zero1-1f1b-fp16" and all(t.run.precision.scaling is None for t in others)
+    assert last.run.precision.scaling == LossScale(initial=1024, minimum=1024) and last.run.train.z_loss == 1e-4
+    assert reference(last.run, "fp16").name == "zero1-fp16"
 
 
 def test_data_alone_has_the_other_axes_and_zero_3() -> None:
@@ -81,6 +90,7 @@ def test_auto_may_choose_any_axis() -> None:
         ("data=2,zero=3", "data2-zero3"),
         ("pipe=2,schedule=dualpipev", "pipe2-zero1-dualpipev"),
         ("tensor=2,sequence_parallel=false,precision=bf16", "tensor2-zero1-unsplit-bf16"),
+        ("precision=fp16,data=2", "data2-zero1-fp16"),
         ("recompute=full,recompute_every=2", "zero1-full-every2"),
         ("offload=optimizer,data=2", "data2-zero1-hosted"),
     ],
