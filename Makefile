@@ -53,6 +53,11 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.schedules
 	$(BIN)/python -m benchmarks.monitoring
+	$(BIN)/python -m benchmarks.inside
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.generation
+	$(BIN)/python -m benchmarks.optimizers
+	$(BIN)/python -m benchmarks.compiled
 	$(BIN)/python -m benchmarks.checkpoints
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.megatron

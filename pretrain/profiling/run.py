@@ -27,11 +27,9 @@ from pretrain.profiling.start import Asked
 from pretrain.profiling.text import show, speed_line
 from pretrain.shards.files import write_atomically
 from pretrain.shards.manifest import Manifest
-from pretrain.training.loop import open_batches, open_loader
-from pretrain.training.schedule import learning_rate
+from pretrain.training.loop import open_batches, open_loader, run_step
 from pretrain.training.setup import Session, open_session, saved_layout
 from pretrain.training.staging import stage
-from pretrain.training.step import train_step
 
 
 class Done(NamedTuple):
@@ -70,20 +68,11 @@ def profile_steps(run: Run, manifest: Manifest, world: World, asked: Asked, step
 
 def _step(session: Session, step: int, batches: Iterator[Batch], mark: Mark) -> Done:
     """One step of the training loop, in a range of its number."""
-    world, run = session.world, session.run
+    world = session.world
     world.at("data", step + 1)
     started = time.perf_counter()
     with mark(f"{STEP}{step + 1}"):
-        result = train_step(
-            session.runner,
-            batches,
-            session.micro_batches(step),
-            session.targets(step),
-            len(session.corpus.sources),
-            session.mesh,
-            learning_rate(run, session.plan.tokens_before(step + 1)),
-            votes=[],
-        )
+        result = run_step(session, step, batches, votes=[])
         if world.device.type == "cuda":
             torch.cuda.synchronize(world.device)  # its kernels are part of it
     world.started()

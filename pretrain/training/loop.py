@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
 from pretrain.training.share import shared_steps
 from pretrain.training.spikes import RollBack, advice, describe, make_judge
-from pretrain.training.step import DivergedError, StepResult, train_step
+from pretrain.training.step import DivergedError, Judge, StepResult, numbers_only, train_step
 
 
 @dataclass(frozen=True)
@@ -147,29 +147,41 @@ def advance(session: Session, state: TrainState, history: History) -> TrainState
     )
 
 
-def _step(
-    session: Session, state: TrainState, batches: Iterator[Batch], saver: Saver, votes: list[bool], checkpoints: Path
+def run_step(
+    session: Session,
+    step: int,
+    batches: Iterator[Batch],
+    votes: list[bool],
+    judge: Judge = numbers_only,
+    hold: Callable[[], None] = lambda: None,
 ) -> StepResult:
-    step = state.step
-    rate = learning_rate(session.run, session.plan.tokens_before(step + 1))
-    result = train_step(
+    """`train_step` for the step after `step` steps of the session's run, with what follows from its plan."""
+    return train_step(
         session.runner,
         batches,
         session.micro_batches(step),
         session.targets(step),
         len(session.corpus.sources),
         session.mesh,
-        rate,
+        learning_rate(session.run, session.plan.tokens_before(step + 1)),
         votes,
-        make_judge(session, state),
-        saver.hold,
+        judge,
+        hold,
     )
+
+
+def _step(
+    session: Session, state: TrainState, batches: Iterator[Batch], saver: Saver, votes: list[bool], checkpoints: Path
+) -> StepResult:
+    step = state.step
+    result = run_step(session, step, batches, votes, make_judge(session, state), saver.hold)
     verdict = result.verdict
     if verdict.finding is None or verdict.action in ("record", "skip"):
         return result
     message = describe(session, step, result)
     if verdict.action == "rollback":
         raise RollBack(step, verdict.finding, message)
+    rate = learning_rate(session.run, session.plan.tokens_before(step + 1))
     raise DivergedError(
         f"{message}. {verdict.note + '. ' if verdict.note else ''}The learning rate is {rate:.3g}. "
         f"The checkpoints in {checkpoints} are from before; should the newest end the same way, move it away "
