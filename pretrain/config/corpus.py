@@ -13,7 +13,7 @@ from pretrain.config.clean import Cleaning
 from pretrain.config.executor import Executor
 from pretrain.config.own import Replaceable
 from pretrain.config.run import Weight
-from pretrain.config.section import Section
+from pretrain.config.section import Section, only_for
 from pretrain.config.tokenizer import TokenizerTraining
 from pretrain.config.units import Bytes, Count, Tokens
 
@@ -136,12 +136,7 @@ class CorpusSource(Replaceable):
         needed = REQUIRED[self.kind]
         if not getattr(self, needed):
             raise ValueError(f"a source of kind {self.kind} needs {needed}; fix: add `{needed}:`")
-        for name in sorted(self.model_fields_set & set(OF_KIND)):
-            # A default may stand anywhere: a resolved recipe, as manifests hold it, writes all of them out.
-            if self.kind not in OF_KIND[name] and getattr(self, name) != type(self).model_fields[name].default:
-                kinds = ", ".join(OF_KIND[name])
-                raise ValueError(f"{name} is for sources of kind {kinds}, this is {self.kind}; fix: remove {name}")
-        return self
+        return only_for(self, OF_KIND, "sources of kind", by="kind")
 
     @property
     def record_limit(self) -> int:

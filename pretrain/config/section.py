@@ -49,12 +49,13 @@ def fingerprint(plain: object) -> str:
 T = TypeVar("T", bound="Section")
 
 
-def only_for(section: T, owners: Mapping[str, Sequence[str]], what: str) -> T:
+def only_for(section: T, owners: Mapping[str, Sequence[str]], what: str, by: str = "name") -> T:
     """`section`, whose `name` must have every field that was given: `owners` says which names a field is for.
 
-    A default may stand anywhere. Raises ValueError.
+    A default may stand anywhere: what is resolved and stored writes all of them out. `by` is the field that has the
+    name. Raises ValueError.
     """
-    name = getattr(section, "name")  # noqa: B009
+    name = getattr(section, by)
     for field in sorted(section.model_fields_set & set(owners)):
         if name not in owners[field] and getattr(section, field) != type(section).model_fields[field].default:
             raise ValueError(f"{field} is for {what} {', '.join(owners[field])}, this is {name}; fix: remove {field}")
