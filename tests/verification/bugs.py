@@ -25,7 +25,7 @@ def cut_qkv_as_one_matrix() -> None:
     """Queries, keys and values are cut together, as if the fused weight were any matrix."""
     from pretrain.parallel import cuts
 
-    cuts.ROWS_IN_BLOCK = (*cuts.ROWS_IN_BLOCK, *cuts.QKV)
+    cuts.stacked = lambda config, name, shape: (slice(0, shape[0]),)
 
 
 def sum_the_tied_gradient_twice() -> None:
