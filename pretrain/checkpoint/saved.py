@@ -16,7 +16,7 @@ from torch import Tensor
 from pretrain.checkpoint.state import read_state
 from pretrain.checkpoint.tensors import load_tensors
 from pretrain.config.model import Model
-from pretrain.config.moments import GROUPS, group_of, moments_of
+from pretrain.config.moments import GROUPS, Group, group_of, moments_of
 from pretrain.model.transformer import Transformer
 from pretrain.parallel.cuts import cut_of
 
@@ -51,7 +51,7 @@ class Saved:
     def kinds(self, name: str) -> dict[Kind, tuple[int, ...]]:
         """What there is of a parameter, and the shape of each: its weight and its moments."""
         shape = self.shapes[self.canonical(name)]
-        return {"weight": shape, **moments_of(self.algorithm, group_of(self.algorithm, name, len(shape)), shape)}
+        return {"weight": shape, **moments_of(self.algorithm, self._group(name), shape)}
 
     @property
     def moments(self) -> list[Kind]:
@@ -123,8 +123,11 @@ class Saved:
 
     def _ordered(self) -> list[str]:
         """The parameters in the order of the optimizer's groups."""
-        groups = {name: group_of(self.algorithm, name, len(shape)) for name, shape in self.shapes.items()}
-        return [name for group in GROUPS for name in self.names if groups[name] == group]
+        return [name for group in GROUPS for name in self.names if self._group(name) == group]
+
+    def _group(self, name: str) -> Group:
+        shape = self.shapes[self.canonical(name)]
+        return group_of(self.algorithm, name, len(shape), self._model.mup is not None)
 
 
 class Nothing:

@@ -9,6 +9,7 @@ import typer
 from pretrain.cli import (
     checkpoint,
     config,
+    coordinates,
     corpus,
     export,
     generate,
@@ -46,6 +47,7 @@ app.command("cancel")(stop.cancel)
 app.command("report")(report.report)
 app.command("verify")(verify.verify)
 app.command("profile")(profile.profile)
+app.command("coordinate-check")(coordinates.coordinate_check)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)
 app.command("import")(import_.import_)

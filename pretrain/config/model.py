@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -20,7 +21,26 @@ class Bands(Section):
     """Tokens that a position of a banded layer sees, itself included."""
 
 
-LATER: dict[str, Any] = {"rope_fraction": 1.0, "qk_norm": False, "parallel_block": False, "mlp": None}
+class Mup(Section):
+    """Maximal update parametrization (Yang et al. 2022): what is tuned at a small width holds at a large one.
+
+    Tensor Programs V, Table 8, for Adam, with m = d_model / base_d_model: matrices of blocks have initial weights of
+    init_std / sqrt(m), a learning rate divided by m and a weight decay multiplied by it (docs/mup.md).
+    """
+
+    base_d_model: int = Field(ge=1)
+    """Width at which learning rate, init_std and the multipliers were tuned: there nothing changes. Depth, d_ff /
+    d_model and the batch should be those of the larger model, or near them."""
+    base_d_head: int | None = Field(None, ge=1)
+    """Width of a head of that model. Default: this one's, so that width is more heads. Scores are q k' x
+    sqrt(base_d_head) / d_head."""
+    embedding_multiplier: float = Field(1.0, gt=0)
+    """On the sum of token and position embeddings. Found at the base width, like the learning rate."""
+    output_multiplier: float = Field(1.0, gt=0)
+    """On the logits, which are divided by m."""
+
+
+LATER: dict[str, Any] = {"rope_fraction": 1.0, "qk_norm": False, "parallel_block": False, "mlp": None, "mup": None}
 """Fields that came after the first checkpoints, and the value at which a model is the one from before them."""
 
 
@@ -80,6 +100,8 @@ class Model(Section):
     """Kernel. auto: the fastest that this device and mask allow. plain: written out, for reading and testing."""
     init_std: float = Field(0.02, gt=0)
     """Standard deviation of initial weights; residual projections have it / sqrt(2 x layers) (Radford et al. 2019)."""
+    mup: Mup | None = None
+    """Learning rates and initial weights that follow from those of a narrower model; none: the same for all widths."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -132,6 +154,27 @@ class Model(Section):
     def key_heads(self) -> int:
         """Key and value heads, the default filled in."""
         return self.kv_heads or self.heads
+
+    @property
+    def width_ratio(self) -> float:
+        """m of muP: how many times wider than its base this model is; 1 without muP."""
+        return self.d_model / self.mup.base_d_model if self.mup else 1.0
+
+    @property
+    def score_scale(self) -> float:
+        """What muP multiplies the usual scores q k' / sqrt(D) with."""
+        base = self.mup and self.mup.base_d_head
+        return math.sqrt(base / self.head_width) if base else 1.0
+
+    @property
+    def logit_scale(self) -> float:
+        """What muP multiplies logits with."""
+        return self.mup.output_multiplier / self.width_ratio if self.mup else 1.0
+
+    @property
+    def embedding_scale(self) -> float:
+        """What muP multiplies embeddings with."""
+        return self.mup.embedding_multiplier if self.mup else 1.0
 
     @property
     def mlp_width(self) -> int:

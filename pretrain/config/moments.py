@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-Group = Literal["orthogonal", "matrix", "vector"]
-GROUPS: tuple[Group, ...] = ("orthogonal", "matrix", "vector")
-"""In the order in which an optimizer has them: matrices whose update Muon makes orthogonal, others, and what has one
-dim and does not decay."""
+Group = Literal["orthogonal", "hidden", "matrix", "vector"]
+GROUPS: tuple[Group, ...] = ("orthogonal", "hidden", "matrix", "vector")
+"""In the order in which an optimizer has them: matrices whose update Muon makes orthogonal, matrices of blocks whose
+learning rate muP divides, others, and what has one dim and does not decay."""
 
 Shape = tuple[int, ...]
 
 
-def group_of(algorithm: str, name: str, dims: int) -> Group:
-    """The group of a parameter with so many dims. Embeddings and head are no maps between features: not for Muon."""
+def group_of(algorithm: str, name: str, dims: int, mup: bool = False) -> Group:
+    """The group of a parameter with so many dims. Embeddings and head are no maps between features that grow with the
+    width: neither Muon nor muP treats them so."""
     if dims < 2:
         return "vector"
-    return "orthogonal" if algorithm == "muon" and name.startswith("blocks.") else "matrix"
+    if not name.startswith("blocks."):
+        return "matrix"
+    return "orthogonal" if algorithm == "muon" else "hidden" if mup else "matrix"
 
 
 def moments_of(algorithm: str, group: Group, shape: Shape) -> dict[str, Shape]:

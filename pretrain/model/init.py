@@ -81,7 +81,7 @@ def initial(
     """Initial fp32 value, or its part [rows, columns], of the parameter with this canonical name and full shape.
 
     Matrices are normal with init_std, those that write into the residual stream with init_std / sqrt(2 x layers)
-    (Radford et al. 2019, section 2.3); biases 0, norms 1.
+    (Radford et al. 2019, section 2.3); biases 0, norms 1. With muP, matrices of blocks / sqrt(m) (Yang et al. 2022).
     """
     if len(shape) == 1:
         return torch.full(shape, 0.0 if name.endswith("bias") else 1.0)[rows or slice(None)]
@@ -89,6 +89,8 @@ def initial(
         name = "embedding.tokens.weight"  # a pipeline's last stage has a copy of its own
     into_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
     std = config.init_std / math.sqrt(2 * config.layers) if into_residual else config.init_std
+    if name.startswith("blocks."):
+        std /= math.sqrt(config.width_ratio)
     return normal(seed, name, shape, std, rows, columns)
 
 

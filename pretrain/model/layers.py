@@ -39,6 +39,11 @@ class Table(nn.Embedding):
             super().reset_parameters()
 
 
+def scaled(hidden: Tensor, scale: float) -> Tensor:
+    """Times one of muP's factors; not touched where that is 1."""
+    return hidden if scale == 1 else hidden * scale
+
+
 class Embedding(nn.Module):
     """Token ids [B, T] -> hidden [B, T, C]; learned positions are added."""
 
@@ -46,13 +51,13 @@ class Embedding(nn.Module):
         super().__init__()
         self.tokens = Table(config.padded_vocabulary, config.d_model)
         self.positions = Table(config.context, config.d_model) if config.positions == "learned" else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout, self.scale = nn.Dropout(config.dropout), config.embedding_scale
 
     def forward(self, inputs: Tensor, sequence: Sequence) -> Tensor:
         hidden = self.tokens(inputs)
         if self.positions is not None:
             hidden = hidden + self.positions(sequence.positions)
-        return self.dropout(hidden)  # type: ignore[no-any-return]
+        return self.dropout(scaled(hidden, self.scale))  # type: ignore[no-any-return]
 
 
 class AttentionCore(nn.Module):
@@ -80,7 +85,7 @@ class Attention(nn.Module):
         # without biases (Dehghani et al. 2023, section 2): one on all keys would change no weight of the softmax
         self.q_norm = _norm(config, self.d_head, bias=False) if config.qk_norm else None
         self.k_norm = _norm(config, self.d_head, bias=False) if config.qk_norm else None
-        self.core = AttentionCore(config.band_of(layer), config.dropout)
+        self.core, self.scale = AttentionCore(config.band_of(layer), config.dropout), config.score_scale
 
     def forward(self, hidden: Tensor, sequence: Sequence) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
@@ -96,6 +101,7 @@ class Attention(nn.Module):
             v = v.clone()  # a view would keep q and k as they were before in memory until the backward pass
         if sequence.rotary is not None:
             q, k = rotate(q, sequence.rotary), rotate(k, sequence.rotary)
+        q = scaled(q, self.scale)
         # heads first only now: the kernel lays its result out as q lies, so that heads side by side cost no copy
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         if sequence.cache is not None:
@@ -189,16 +195,20 @@ class Head(nn.Module):
 
     def __init__(self, config: Model, tied: Embedding | None = None) -> None:
         super().__init__()
-        self.vocab_size, self.z_loss = config.vocabulary, 0.0
+        self.vocab_size, self.z_loss, self.scale = config.vocabulary, 0.0, config.logit_scale
         self.norm = make_norm(config)
         self.weight = tied.tokens.weight if tied else _own_weight(config)
 
     def forward(self, hidden: Tensor, sequence: Sequence, targets: Tensor | None = None) -> Tensor | Losses:
         """[B, T, C] -> logits [B, T, V] fp32, or the Losses of `targets` [B, T]."""
-        hidden = self.norm(hidden)
+        hidden = self.normed(hidden)
         if targets is None:
             return F.linear(hidden, self.weight)[..., : self.vocab_size].float()
         return cross_entropy(hidden, self.weight, targets, self.vocab_size, z_loss=self.z_loss)
+
+    def normed(self, hidden: Tensor) -> Tensor:
+        """[B, T, C] -> [B, T, C]: what the weight is multiplied with. muP scales it instead of the wider logits."""
+        return scaled(self.norm(hidden), self.scale)
 
 
 def _own_weight(config: Model) -> Tensor:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.model.layers import Embedding, Head, Table
+from pretrain.model.layers import Embedding, Head, Table, scaled
 from pretrain.model.loss import Losses, Shard, cross_entropy
 from pretrain.model.sequence import Sequence
 from pretrain.parallel.mesh import Axis
@@ -40,13 +40,13 @@ class CutEmbedding(Embedding):
         self.region = region
         self.tokens = RowsTable(whole.tokens, region.axis)
         self.positions = RowsTable(whole.positions, region.axis) if whole.positions is not None else None
-        self.dropout = whole.dropout
+        self.dropout, self.scale = whole.dropout, whole.scale
 
     def forward(self, inputs: Tensor, sequence: Sequence) -> Tensor:
         partial = self.tokens(inputs)
         if self.positions is not None:
             partial = partial + self.positions(sequence.positions)
-        return self.dropout(self.region.leave(partial))  # type: ignore[no-any-return]
+        return self.dropout(scaled(self.region.leave(partial), self.scale))  # type: ignore[no-any-return]
 
 
 class CutHead(Head):
@@ -54,7 +54,8 @@ class CutHead(Head):
 
     def __init__(self, whole: Head, region: Region, tied: Embedding | None) -> None:
         nn.Module.__init__(self)
-        self.region, self.vocab_size, self.norm, self.z_loss = region, whole.vocab_size, whole.norm, whole.z_loss
+        self.region, self.vocab_size, self.norm = region, whole.vocab_size, whole.norm
+        self.z_loss, self.scale = whole.z_loss, whole.scale
         rows = whole.weight.shape[0] // region.axis.size
         self.weight = tied.tokens.weight if tied else nn.Parameter(whole.weight.new_empty(rows, whole.weight.shape[1]))
         self.first = rows * region.axis.rank
@@ -63,7 +64,7 @@ class CutHead(Head):
         """[B, t, C] and targets [B, T] -> the same Losses on every rank of the axis."""
         if targets is None:
             raise ValueError("no rank has whole rows of logits: give targets, or load the checkpoint in one process")
-        hidden = self.region.enter(self.norm(hidden))
+        hidden = self.region.enter(self.normed(hidden))
         shard = Shard(self.first, self._combine)
         return cross_entropy(hidden, self.weight, targets, self.vocab_size, shard=shard, z_loss=self.z_loss)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pretrain.config.moments import GROUPS, group_of
+from pretrain.config.moments import GROUPS, Group, group_of
 from pretrain.config.optimizer import Optimizer
 from pretrain.config.own import OPTIMIZER
 from pretrain.config.run import Run
@@ -27,14 +27,20 @@ def make_optimizer(model: nn.Module, run: Run, tensor: Axis = Axis()) -> torch.o
     """
     config, named = run.optimizer, dict(model.named_parameters())
     beside = (config.adamw_learning_rate or config.learning_rate) / config.learning_rate
+    ratios = {"orthogonal": 1.0, "hidden": beside / run.model.width_ratio}
     groups: Groups = []
     for kind in GROUPS:
-        mine = [p for name, p in named.items() if group_of(config.name, name, _dims(p)) == kind]
-        decay = 0.0 if kind == "vector" else config.weight_decay
-        ratio = 1.0 if kind == "orthogonal" else beside
+        mine = [p for name, p in named.items() if _group(run, name, p) == kind]
+        ratio = ratios.get(kind, beside)
+        # a step decays by learning rate x decay: with muP as much of a wide matrix as of a narrow one
+        decay = 0.0 if kind == "vector" else config.weight_decay * (run.model.width_ratio if kind == "hidden" else 1)
         if mine:
             groups.append({"params": mine, "kind": kind, "weight_decay": decay, "ratio": ratio})
     return ALGORITHMS[config.name](groups, named, run, tensor)
+
+
+def _group(run: Run, name: str, parameter: nn.Parameter) -> Group:
+    return group_of(run.optimizer.name, name, _dims(parameter), run.model.mup is not None)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -76,6 +76,7 @@ def small_model(model: Model, tensor: int) -> dict[str, Any]:
         "dropout": 0.0,
         "bands": _bands(model, layers, context),
         "attention": model.attention if model.attention in ("plain", "sdpa") else "auto",
+        "mup": _mup(model, d_model, d_head),
         "init_std": min(model.init_std * sqrt(model.d_model / d_model), INIT_STD),
     }
 
@@ -135,6 +136,16 @@ def _bands(model: Model, layers: int, context: int) -> dict[str, int] | None:
     if model.bands is None:
         return None
     return {"every": min(model.bands.every, layers), "width": ceil(model.bands.width * context / model.context)}
+
+
+def _mup(model: Model, d_model: int, d_head: int) -> dict[str, Any] | None:
+    """As many times narrower a base, about."""
+    if model.mup is None:
+        return None
+    base = {"base_d_model": max(1, round(d_model / model.width_ratio))}
+    if model.mup.base_d_head:
+        base["base_d_head"] = max(1, round(d_head * model.score_scale**2))
+    return model.mup.plain() | base
 
 
 def _batch(run: Run, length: int, steps: int) -> tuple[dict[str, Any], int]:

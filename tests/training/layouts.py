@@ -3,9 +3,9 @@
 Rows named `pair-` cover every pair of values of tensor {1, 2, 4}, pipe {1, 2, 4}, data {1, 2}, ZeRO {0, 1, 2, 3},
 sequence parallel, recompute mode, schedule, micro-batch, document mask and model style that a valid layout of up to 8
 processes can have. `data-` rows are data parallelism alone, `edge-` rows shapes that do not divide evenly, `family-`
-rows the other members of the family (ALiBi, QK-norm, parallel blocks), `muon-` and `adafactor-` rows other optimizers,
-each held against one process with the same, `bf16-` and `fp16-` rows the other number formats, `z-loss-` rows have a
-z-loss in row and reference, `compile-` rows compile blocks in the row only.
+rows the other members of the family (ALiBi, QK-norm, parallel blocks), `mup-` rows have muP, `muon-` and `adafactor-`
+rows other optimizers, each held against one process with the same, `bf16-` and `fp16-` rows the other number formats,
+`z-loss-` rows have a z-loss in row and reference, `compile-` rows compile blocks in the row only.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ BESIDE = {**GPT3, "parallel_block": True}
 QK_NORM = {**LLAMA, "qk_norm": True}
 GPTJ = {**LLAMA, "rope_fraction": 0.5, "parallel_block": True, "qk_norm": True}
 """LLaMA's parts in GPT-J's block, normed: gated inner columns, shared keys and one gathered input meet."""
+MUP = {"mup": {"base_d_model": 8, "base_d_head": 4, "embedding_multiplier": 3.0, "output_multiplier": 2.0}}
 MUON = {"name": "muon"}
 ORIGINAL = {**MUON, "adjust_lr": "original", "nesterov": False, "adamw_learning_rate": 5e-4}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 1e-2}
@@ -132,6 +133,10 @@ ROWS = {
     "family-gptj-t2-p2-d2-dual": Row(8, 1, _layout(2, 2, **DUAL), GPTJ, True, slow=True),
     "family-bf16-gptj-t2": Row(2, 4, _layout(2), GPTJ, compute="bf16", slow=True),
     "family-bf16-alibi-t2-zero3": Row(2, 4, _layout(2, zero=3), {**ALIBI, "qk_norm": True}, compute="bf16", slow=True),
+    "mup-t2-p2": Row(4, 2, _layout(2, 2), {**GPT3, **MUP}),
+    "mup-llama-zero3-p2": Row(2, 2, _layout(zero=3), {**QK_NORM, **MUP}, True),
+    "mup-llama-t4-zero0": Row(4, 4, _layout(4, zero=0), {**LLAMA, **MUP, "layers": 2}, slow=True),
+    "mup-p2-dual-d2-zero2": Row(4, 1, _layout(1, 2, **DUAL), {**GPT3, **MUP}, slow=True),
     "muon-zero0-p2": Row(2, 2, _layout(zero=0), optimizer=MUON, slow=True),
     "muon-zero1-p2": Row(2, 4, _layout(), optimizer=MUON),
     "muon-zero2-p4": Row(4, 1, _layout(zero=2), optimizer=MUON, slow=True),

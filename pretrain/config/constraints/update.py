@@ -73,6 +73,13 @@ def _adafactor(case: Case) -> Violations:
         yield Problem("optimizer.name", "adafactor", rule, f"{', '.join(fixes)}; or optimizer.name: adamw")
 
 
+def _mup(case: Case) -> Violations:
+    run = case.run
+    if run.model.mup and run.optimizer.name not in ("adamw", "own"):
+        rule = "must be adamw (or own, where steps are as large as Adam's) with model.mup"
+        yield Problem("optimizer.name", run.optimizer.name, rule, "optimizer.name: adamw, or leave out model.mup")
+
+
 def _settings(parallel: Parallel, names: list[str]) -> str:
     return ", ".join(f"parallel.{name} is {getattr(parallel, name)}" for name in names)
 
@@ -120,5 +127,12 @@ UPDATE = (
         "it keeps means over rows and columns of whole matrices, and the size of a whole update; ZeRO hands over flat "
         "pieces, which it would take for one vector",
         _adafactor,
+    ),
+    Constraint(
+        "mup-adam",
+        "model.mup needs optimizer: adamw or own",
+        "how a learning rate follows from the width depends on how large the optimizer's steps are: these are Adam's "
+        "(Yang et al. 2022, Table 8)",
+        _mup,
     ),
 )
