@@ -43,24 +43,30 @@ class Sizes(NamedTuple):
 
 
 def measure(run: Run, batches: Sequence[Batch], device: torch.device) -> Sizes:
-    """Train the model of `run` on one batch after the other."""
-    torch.manual_seed(run.train.seed)  # dropout draws from it; weights do not
-    with torch.device("meta"):
-        model = Transformer(run.model)
-    initialize(model, run.model, run.train.seed, device=device)
-    optimizer = make_optimizer(model, run)
-    set_learning_rate(optimizer, run.optimizer.learning_rate)
+    """Train the model of `run` on one batch after the other, and look after each."""
+    model, optimizer = start(run, device)
     first = activations(model, batches[0])
     sizes = Sizes({place: _rms(first[place]) for place in PLACES}, {place: [] for place in PLACES}, [])
     for batch in batches:
-        sizes.losses.append(_step(model, optimizer, batch))
+        sizes.losses.append(step(model, optimizer, batch))
         now = activations(model, batches[0])
         for place in PLACES:
             sizes.moved[place].append(_rms([a - b for a, b in zip(now[place], first[place], strict=True)]))
     return sizes
 
 
-def _step(model: Transformer, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+def start(run: Run, device: torch.device) -> tuple[Transformer, torch.optim.Optimizer]:
+    """The model of `run` with its initial weights, and its optimizer at the peak learning rate."""
+    torch.manual_seed(run.train.seed)  # dropout draws from it; weights do not
+    with torch.device("meta"):
+        model = Transformer(run.model)
+    initialize(model, run.model, run.train.seed, device=device)
+    optimizer = make_optimizer(model, run)
+    set_learning_rate(optimizer, run.optimizer.learning_rate)
+    return model, optimizer
+
+
+def step(model: Transformer, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
     """The mean loss before it. Gradients are not clipped: Adam's steps do not depend on their size."""
     inputs, targets, document = to_device(batch, model.embedding.tokens.weight.device)
     total = model.train()(inputs, targets, document).total / (targets >= 0).sum()

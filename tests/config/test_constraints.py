@@ -163,6 +163,11 @@ BROKEN = {
         "parallel.zero: 0, precision.compute: fp32; or optimizer.name: adamw",
         {"parallel": {"zero": 0}, "precision": {"compute": "fp32"}},
     ),
+    "mup-adam": Broken(
+        {"optimizer": {"name": "muon"}, "model": {"mup": {"base_d_model": 32}}}, 1,
+        "optimizer.name", "must be adamw (or own", "optimizer.name: adamw, or leave out model.mup",
+        {"optimizer": {"name": "adamw"}},
+    ),
     "mixture-positive": Broken(
         {"data": {"mixture": {"a": 0}}}, 1,
         "data.mixture", "a weight above 0", "web: 60", {"data": {"mixture": {"a": 60}}},

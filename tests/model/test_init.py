@@ -148,3 +148,12 @@ def test_first_loss_is_that_of_guessing() -> None:
     ids = torch.randint(97, (8, 25), generator=torch.Generator().manual_seed(0))
     loss = model(ids[:, :-1], ids[:, 1:]).total / (8 * 24)
     assert loss.item() == pytest.approx(math.log(97), abs=0.02)
+
+
+def test_mup_shrinks_the_matrices_of_blocks() -> None:
+    """m = 4: they are drawn with half the deviation (Yang et al. 2022, Table 8); embeddings and head are as before."""
+    plain, mup = small(tied_embeddings=False), small(tied_embeddings=False, mup={"base_d_model": 8})
+    for name, parameter in Transformer(plain).named_parameters():
+        usual, found = (initial(config, 3, name, tuple(parameter.shape)) for config in (plain, mup))
+        hidden = name.startswith("blocks.") and parameter.ndim == 2
+        torch.testing.assert_close(found, usual / 2 if hidden else usual, rtol=1e-6, atol=0)

@@ -50,6 +50,19 @@ def test_the_rate_is_set_in_every_group() -> None:
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(rates, rel=1e-12)
 
 
+def test_mup_divides_the_rate_of_hidden_matrices() -> None:
+    """As Microsoft's mup 1.0.0 does (MuAdamW on this model with base shapes of d_model 16): rate / 4, decay x 4."""
+    run = make_run(model={"vocab_size": 64, "tied_embeddings": False, "mup": {"base_d_model": 16}})
+    model = Transformer(run.model)
+    optimizer = make_optimizer(model, run)
+    set_learning_rate(optimizer, 1e-3)
+    found = {group["kind"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
+    assert found == {"hidden": (2.5e-4, 0.4), "matrix": (1e-3, 0.1), "vector": (1e-3, 0.0)}
+    groups = names_by_group(optimizer, model)
+    assert groups["matrix"] == ["embedding.tokens.weight", "embedding.positions.weight", "head.weight"]
+    assert all(name.startswith("blocks.") and name.endswith("weight") for name in groups["hidden"])
+
+
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [

@@ -16,7 +16,7 @@ from pretrain.checkpoint.huggingface.beside import check_room, check_target, wri
 from pretrain.checkpoint.huggingface.compare import Compared, compare, plain
 from pretrain.checkpoint.huggingface.match import Match, NotZeroError
 from pretrain.checkpoint.huggingface.registry import choose
-from pretrain.checkpoint.huggingface.sources import open_weights
+from pretrain.checkpoint.huggingface.sources import Folded, open_weights
 from pretrain.checkpoint.huggingface.tensors import Shape, Writer, elements
 from pretrain.checkpoint.huggingface.theirs import write_config
 from pretrain.checkpoint.huggingface.weights import Fingerprint, Weights, shapes_of
@@ -51,7 +51,8 @@ def export(
     when transformers computes another fp32 model from what was written, which then is removed.
     """
     check_target(target)
-    weights = open_weights(path)
+    trained = open_weights(path)
+    weights = Folded(trained) if trained.model.mup else trained
     architecture = choose(weights.model)
     shapes = shapes_of(weights.model)
     matches = ordered(architecture, weights.model, shapes)
@@ -62,7 +63,7 @@ def export(
     with written_beside(target) as directory:
         fingerprint, size = _write_weights(directory, weights, matches, shapes, TYPES[dtype], shard_bytes)
         _write_texts(directory, weights.model, tokenizer, architecture, dtype)
-        compared = compare(directory, weights) if check else None
+        compared = compare(directory, trained) if check else None
         if compared and dtype == "fp32":
             compared.check()
         done = Exported(architecture.name, elements(list(shapes.values())), size, fingerprint, compared)

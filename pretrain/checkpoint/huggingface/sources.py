@@ -20,6 +20,7 @@ from pretrain.checkpoint.weights import find_checkpoint
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
 from pretrain.config.model import Model
+from pretrain.model.mup import folded, without_mup
 from pretrain.parallel.cuts import Cut, cut_of
 
 
@@ -55,6 +56,23 @@ class Checkpoint:
         state = self.state
         about = {"checkpoint": str(self.directory), "run_id": state.run_id, "step": state.step, "tokens": state.tokens}
         return about | {"manifest_fingerprint": state.manifest_fingerprint}
+
+
+class Folded:
+    """Weights of a model trained with muP, as those of the same model without it."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self.model, self.tokenizer = without_mup(weights.model), weights.tokenizer
+
+    def whole(self, name: str) -> Tensor:
+        """One parameter, with its share of the multipliers."""
+        return folded(self._weights.model, name, self._weights.whole(name))
+
+    def about(self) -> dict[str, Any]:
+        """Where they come from, and what was moved into them."""
+        mup = self._weights.model.mup
+        return self._weights.about() | {"folded_mup": mup and mup.plain()}
 
 
 class Imported:

@@ -66,6 +66,17 @@ def test_an_earlier_step(trained: Trained, tmp_path: Path) -> None:
     assert plain["why"] == "not compared: --no-check"
 
 
+@pytest.mark.parametrize("style", [GPT, LLAMA])
+def test_mup_is_moved_into_the_weights(style: dict[str, Any], tmp_path: Path) -> None:
+    """transformers, which has no muP, computes the logits of the model that has it."""
+    mup = {"base_d_model": 8, "base_d_head": 2, "embedding_multiplier": 3.0, "output_multiplier": 0.5}
+    write_imported(model_of(**style, mup=mup), tmp_path / "ours")
+    done = export(tmp_path / "ours", tmp_path / "theirs")
+    assert done.compared is not None
+    assert done.compared.largest_logit_difference < 1e-5 * max(1, done.compared.largest_logit)
+    assert json.loads((tmp_path / "theirs" / "export.json").read_text())["folded_mup"] == mup
+
+
 @pytest.mark.parametrize(("dtype", "torch_dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
 def test_half_the_bytes(dtype: Any, torch_dtype: torch.dtype, tmp_path: Path) -> None:
     """Each number is the nearest of that type, and the difference that this makes is told."""
