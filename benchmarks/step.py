@@ -7,6 +7,7 @@ peers are given the same tokens from memory. Cold processes in turn; of each the
 ours      DeepSpeed at ZeRO 0 (fp32) or 1 (bf16), as chosen for one process
 plain     the shortest PyTorch loop: SDPA, autocast, cross-entropy of all logits, fused AdamW
 trainer   transformers' Trainer with GPT2LMHeadModel; needs `accelerate`
+litgpt    litgpt's GPT and cross-entropy in the same loop, tied as the others; needs `litgpt` and `lightning`
 compiled  the same with torch.compile
 """
 
@@ -31,7 +32,8 @@ WARM, STEPS = {"fp32": 2, "bf16": 1}, {"fp32": 8, "bf16": 2}
 """Where a CPU has no bf16 instructions a step of it takes half a minute."""
 LAYERS, WIDTH, HEADS, LENGTH, VOCABULARY, SAMPLES = 6, 384, 6, 256, 8192, 8
 TOKENS = SAMPLES * LENGTH
-WAYS = ("plain", "ours", "trainer")
+WAYS = {"plain": "torch", "ours": "torch", "trainer": "accelerate", "litgpt": "lightning"}
+"""And the package that each needs."""
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -104,7 +106,7 @@ def rows_here() -> Iterator[str]:
     """What can be measured on this machine."""
     for precision in PRECISIONS:
         for way in WAYS:
-            if way != "trainer" or find_spec("accelerate"):
+            if find_spec(WAYS[way]):
                 yield f"{way}-{precision}"
         yield from (f"{way}-{precision}-compiled" for way in ("plain", "ours"))
 
@@ -127,7 +129,7 @@ def run_row(row: str, folder: Path, out: Path) -> None:
 
     torch.set_num_threads(1)
     way, precision, *compiled = row.split("-")
-    {"ours": ours, "plain": plain, "trainer": trainer}[way](folder, out, precision, bool(compiled))
+    {"ours": ours, "plain": plain, "trainer": trainer, "litgpt": litgpt}[way](folder, out, precision, bool(compiled))
 
 
 def ours(folder: Path, out: Path, precision: str, compiled: bool) -> None:
@@ -171,10 +173,34 @@ def batches() -> Iterator[Any]:
 
 def plain(folder: Path, out: Path, precision: str, compiled: bool) -> None:
     """The shortest PyTorch loop."""
-    import torch
     import torch.nn.functional as F
 
-    model: Any = plain_model()
+    def loss_of(logits: Any, targets: Any) -> Any:
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    loop(plain_model(), loss_of, out, precision, compiled)
+
+
+def litgpt(folder: Path, out: Path, precision: str, compiled: bool) -> None:
+    """The same loop around litgpt's model and loss. It has no learned positions; rope is off, as GPT-2 has none."""
+    from litgpt.config import Config
+    from litgpt.model import GPT
+    from litgpt.utils import chunked_cross_entropy
+
+    config = Config(
+        n_layer=LAYERS, n_embd=WIDTH, n_head=HEADS, block_size=LENGTH, vocab_size=VOCABULARY,
+        padded_vocab_size=VOCABULARY, bias=True, attn_bias=True, parallel_residual=False, rotary_percentage=0.0,
+        gelu_approximate="tanh",
+    )  # fmt: skip
+    model = GPT(config)
+    model.lm_head.weight = model.transformer.wte.weight
+    loop(model, chunked_cross_entropy, out, precision, compiled)
+
+
+def loop(model: Any, loss_of: Callable[[Any, Any], Any], out: Path, precision: str, compiled: bool) -> None:
+    """Forward, loss, backward, clip, update; nothing else."""
+    import torch
+
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     forward: Callable[[Any], Any] = torch.compile(model) if compiled else model
     source, times = batches(), list[float]()
@@ -182,7 +208,7 @@ def plain(folder: Path, out: Path, precision: str, compiled: bool) -> None:
         tokens = next(source)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             logits = forward(tokens[:, :-1])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+        loss = loss_of(logits, tokens[:, 1:])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -48,6 +48,13 @@ def test_gptj() -> None:
     assert of(3, heads=3, positions="rope", rope_fraction=2 / 7, d_head=7).rope_width == 2
 
 
+def test_mup() -> None:
+    """As many times wider than its base as the model is: 2048 / 256 = 8; scores by sqrt(64 / 128) as there."""
+    mup = of(2, mup={"base_d_model": 256, "base_d_head": 64, "output_multiplier": 2}).mup
+    assert mup is not None
+    assert (mup.base_d_model, mup.base_d_head, mup.output_multiplier) == (4, 4, 2)
+
+
 def test_a_large_learning_rate_is_lowered_and_an_unknown_vocabulary_is_padded() -> None:
     small = scaled("quickstart")
     assert small.optimizer.learning_rate == 1e-3
