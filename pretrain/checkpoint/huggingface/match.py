@@ -39,6 +39,12 @@ def transposed(ours: str, theirs: str) -> Match:
     return Match(ours, (theirs,), lambda value: (value.T,), lambda parts: parts[0].T)
 
 
+def permuted(ours: str, theirs: str, order: Tensor) -> Match:
+    """The same rows in another order: their row i is our row order[i]."""
+    back = order.argsort()
+    return Match(ours, (theirs,), lambda value: (value[order],), lambda parts: parts[0][back])
+
+
 def rows(ours: str, theirs: Sequence[str], sizes: Sequence[int]) -> Match:
     """Blocks of rows that are tensors of their own there, such as queries, keys and values."""
     return Match(ours, tuple(theirs), lambda value: torch.split(value, list(sizes)), torch.cat)
@@ -57,16 +63,19 @@ def scaled(match: Match, part: int, factor: float) -> Match:
     )
 
 
-def zero_bias(match: Match, bias: str) -> Match:
-    """`match` where they have a bias beside it that our model does not have."""
+def zero_bias(match: Match, biases: Sequence[str], sizes: Sequence[int] = ()) -> Match:
+    """`match` where they have a bias beside it, or one beside each block of rows, that our model does not have."""
+
+    def split(value: Tensor) -> Parts:
+        return (*match.split(value), *torch.split(value.new_zeros(len(value)), list(sizes) or len(value)))
 
     def join(parts: Parts) -> Tensor:
-        _check_zero(parts[-1], bias)
-        return match.join(parts[:-1])
+        own = len(match.theirs)
+        for name, bias in zip(biases, parts[own:], strict=True):
+            _check_zero(bias, name)
+        return match.join(parts[:own])
 
-    return Match(
-        match.ours, (*match.theirs, bias), lambda value: (*match.split(value), value.new_zeros(len(value))), join
-    )
+    return Match(match.ours, (*match.theirs, *biases), split, join)
 
 
 def absent(ours: str, shape: tuple[int, ...]) -> Match:

@@ -27,8 +27,9 @@ from tests.checkpoint.huggingface.models import (
     write_huggingface,
     write_imported,
 )
-from tests.model.builders import GPT, LLAMA
+from tests.model.builders import GPT, GPTJ, LLAMA
 
+MPT = {**GPT, "positions": "alibi", "activation": "gelu", "bias": False}
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2LMHeadModel", GPT),
     "gpt2 exact gelu": ("GPT2LMHeadModel", {**GPT, "activation": "gelu"}),
@@ -47,6 +48,21 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "bands, biases": ("GPTNeoForCausalLM", {**NEO, "bias": True, "activation": "gelu"}),
     "bands every 3rd, untied": ("GPTNeoForCausalLM", {**NEO, "bands": {"every": 3, "width": 2}, "tied_embeddings": 0}),
     "bands everywhere": ("GPTNeoForCausalLM", {**NEO, "bands": {"every": 1, "width": 7}}),
+    "alibi": ("MptForCausalLM", MPT),
+    "alibi 6 heads, untied": (
+        "MptForCausalLM", {**MPT, "d_model": 48, "heads": 6, "tied_embeddings": False, "norm_epsilon": 1e-3}
+    ),
+    "parallel": ("PhiForCausalLM", GPTJ),
+    "parallel without biases": ("PhiForCausalLM", {**GPTJ, "bias": False, "kv_heads": 2}),
+    "parallel tied, all of a head": (
+        "PhiForCausalLM",
+        {**GPTJ, "tied_embeddings": True, "rope_fraction": 1.0, "rope_theta": 500.0, "activation": "gelu"},
+    ),
+    "rope": ("GPTNeoXForCausalLM", {**GPTJ, "parallel_block": False}),
+    "rope without biases, tied": (
+        "GPTNeoXForCausalLM",
+        {**GPTJ, "parallel_block": False, "bias": False, "tied_embeddings": True, "rope_fraction": 0.25, "d_ff": 50},
+    ),
 }  # fmt: skip
 
 
@@ -102,6 +118,7 @@ def test_import(family: str, tmp_path: Path) -> None:
     assert done.architecture == type(other).__name__
     ours = Imported(tmp_path / "ours")
     without = 3 * 3 * ours.model.d_model if family.startswith("gpt-neo") else 0  # it has no biases of q, k and v
+    without -= VOCABULARY if family.startswith("phi") else 0  # biases of the head, which ours has not
     assert done.parameters == sum(parameter.numel() for parameter in other.parameters()) + without
     assert done.compared is not None
     assert done.compared.largest_logit_difference < 1e-5 < done.compared.largest_logit
@@ -149,6 +166,22 @@ def test_theta_for_older_readers(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "theirs" / "config.json").read_text())
     assert config["rope_theta"] == 500.0
     assert config["rope_parameters"] == {"rope_type": "default", "rope_theta": 500.0}
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_share_of_a_head_that_transformers_rounds_down(parallel: bool, tmp_path: Path) -> None:
+    """0.58 x 100 is 57.99999999999999 in floating point, and 57 columns there: what is written gives 58."""
+    fields = {**GPTJ, "parallel_block": parallel, "d_model": 200, "heads": 2, "rope_fraction": 0.58}
+    write_imported(model_of(**fields), tmp_path / "ours")
+    done = export(tmp_path / "ours", tmp_path / "theirs")
+    assert done.compared is not None
+    assert done.compared.largest_logit_difference < 1e-5
+    rope = json.loads((tmp_path / "theirs" / "config.json").read_text())["rope_parameters"]
+    assert int(0.58 * 100) == 57
+    assert int(rope["partial_rotary_factor"] * 100) == 58
+    back = import_model(tmp_path / "theirs", tmp_path / "back")
+    assert back.fingerprint == done.fingerprint
+    assert Imported(tmp_path / "back").model.rope_width == 58
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
