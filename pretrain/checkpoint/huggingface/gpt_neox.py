@@ -7,7 +7,6 @@ queries, keys and values lie head by head, ours queries first.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -56,12 +55,15 @@ class GPTNeoX(PartialRope):
     def matches(self, model: Model) -> Iterator[Match]:
         shape = (3, model.heads, model.head_width)
         by_head = torch.arange(3 * model.d_model).view(shape).transpose(0, 1).flatten()
+
+        def qkv(ours: str, theirs: str) -> Match:
+            return permuted(same(ours, theirs), 0, by_head)
+
         yield same("embedding.tokens.weight", "gpt_neox.embed_in.weight")
         for layer in range(model.layers):
             here, there = f"blocks.{layer}", f"gpt_neox.layers.{layer}"
             for ours, theirs in self.modules.items():
                 yield from with_bias(same, model, f"{here}.{ours}", f"{there}.{theirs}")
-            qkv = partial(permuted, order=by_head)
             yield from with_bias(qkv, model, f"{here}.attention.qkv", f"{there}.attention.query_key_value", qkv)
         yield from with_bias(same, model, "head.norm", "gpt_neox.final_layer_norm")
         if not model.tied_embeddings:

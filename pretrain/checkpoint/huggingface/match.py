@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Parts = tuple[Tensor, ...]
+Change = Callable[[Tensor], Tensor]
 
 
 class NotZeroError(ValueError):
@@ -39,12 +40,6 @@ def transposed(ours: str, theirs: str) -> Match:
     return Match(ours, (theirs,), lambda value: (value.T,), lambda parts: parts[0].T)
 
 
-def permuted(ours: str, theirs: str, order: Tensor) -> Match:
-    """The same rows in another order: their row i is our row order[i]."""
-    back = order.argsort()
-    return Match(ours, (theirs,), lambda value: (value[order],), lambda parts: parts[0][back])
-
-
 def rows(ours: str, theirs: Sequence[str], sizes: Sequence[int]) -> Match:
     """Blocks of rows that are tensors of their own there, such as queries, keys and values."""
     return Match(ours, tuple(theirs), lambda value: torch.split(value, list(sizes)), torch.cat)
@@ -52,14 +47,23 @@ def rows(ours: str, theirs: Sequence[str], sizes: Sequence[int]) -> Match:
 
 def scaled(match: Match, part: int, factor: float) -> Match:
     """`match` with one part of theirs multiplied by `factor` on the way out and divided on the way back."""
+    return _changed(match, part, lambda value: value * factor, lambda value: value * (1 / factor))
 
-    def times(parts: Parts, by: float) -> Parts:
-        return (*parts[:part], parts[part] * by, *parts[part + 1 :])
+
+def permuted(match: Match, part: int, order: Tensor) -> Match:
+    """`match` with the rows of one part of theirs in another order: row i there is row order[i] here."""
+    back = order.argsort()
+    return _changed(match, part, lambda value: value[order], lambda value: value[back])
+
+
+def _changed(match: Match, part: int, out: Change, back: Change) -> Match:
+    def changed(parts: Parts, change: Change) -> Parts:
+        return (*parts[:part], change(parts[part]), *parts[part + 1 :])
 
     return replace(
         match,
-        split=lambda value: times(match.split(value), factor),
-        join=lambda parts: match.join(times(parts, 1 / factor)),
+        split=lambda value: changed(match.split(value), out),
+        join=lambda parts: match.join(changed(parts, back)),
     )
 
 

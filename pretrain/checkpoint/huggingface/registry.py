@@ -6,6 +6,7 @@ from typing import Any
 
 from pretrain.checkpoint.huggingface.architecture import Architecture
 from pretrain.checkpoint.huggingface.gpt2 import GPT2
+from pretrain.checkpoint.huggingface.gpt_j import GPTJ
 from pretrain.checkpoint.huggingface.gpt_neo import GPTNeo
 from pretrain.checkpoint.huggingface.gpt_neox import GPTNeoX
 from pretrain.checkpoint.huggingface.llama import Llama, Mistral, Qwen3
@@ -14,7 +15,17 @@ from pretrain.checkpoint.huggingface.phi import Phi
 from pretrain.config.errors import ConfigError
 from pretrain.config.model import Model
 
-ARCHITECTURES: tuple[Architecture, ...] = (GPT2(), Llama(), GPTNeo(), Mistral(), Qwen3(), MPT(), Phi(), GPTNeoX())
+ARCHITECTURES: tuple[Architecture, ...] = (
+    GPT2(),
+    Llama(),
+    GPTNeo(),
+    Mistral(),
+    Qwen3(),
+    MPT(),
+    Phi(),
+    GPTNeoX(),
+    GPTJ(),
+)
 
 
 def choose(model: Model) -> Architecture:

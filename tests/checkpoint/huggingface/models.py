@@ -108,6 +108,8 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
         "Phi",
         {"intermediate_size": 128, "rope_parameters": {"rope_theta": 500.0, "partial_rotary_factor": 0.25}},
     ),
+    "gpt-j": ("GPTJ", {"rotary_dim": 4}),
+    "gpt-j tied, all of a head": ("GPTJ", {"rotary_dim": 8, "n_inner": 50, "tie_word_embeddings": True}),
     "neox": ("GPTNeoX", {"intermediate_size": 128, "use_parallel_residual": False}),
     "neox tied, all of a head": (
         "GPTNeoX",
