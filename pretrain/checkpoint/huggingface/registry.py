@@ -12,7 +12,7 @@ from pretrain.checkpoint.huggingface.gpt_neox import GPTNeoX
 from pretrain.checkpoint.huggingface.llama import Llama, Mistral, Qwen3
 from pretrain.checkpoint.huggingface.mpt import MPT
 from pretrain.checkpoint.huggingface.phi import Phi
-from pretrain.config.errors import ConfigError
+from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.model import Model
 
 ARCHITECTURES: tuple[Architecture, ...] = (
@@ -29,12 +29,16 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 
 
 def choose(model: Model) -> Architecture:
-    """The first that holds `model`. Raises ConfigError with what keeps it from the nearest one."""
+    """The first that holds `model`. Raises ConfigError with what keeps it from the nearest one of its positions."""
     misfits = [(architecture, architecture.misfits(model)) for architecture in ARCHITECTURES]
-    architecture, problems = min(misfits, key=lambda pair: len(pair[1]))
+    architecture, problems = min(misfits, key=lambda pair: _distance(pair[1]))
     if problems:
         raise ConfigError(problems)
     return architecture
+
+
+def _distance(problems: list[Problem]) -> tuple[bool, int]:
+    return any(problem.field == "model.positions" for problem in problems), len(problems)
 
 
 def named(config: dict[str, Any]) -> Architecture:

@@ -236,8 +236,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "parallel with rmsnorm": ({**GPTJ, "norm": "rmsnorm"}, "model.norm", "must be layernorm in PhiForCausalLM"),
     "parallel with wide heads": ({**GPTJ, "d_head": 12}, "model.d_head", "must be 8 in PhiForCausalLM"),
+    "rope with wide heads": (
+        {**GPTJ, "parallel_block": False, "d_head": 12}, "model.d_head", "must be 8 in GPTNeoXForCausalLM"
+    ),
     "rope with grouped queries": (
-        {**GPTJ, "parallel_block": False, "kv_heads": 2}, "model.kv_heads", "must be 4 in GPTNeoXForCausalLM"
+        {**GPTJ, "parallel_block": False, "kv_heads": 2}, "model.parallel_block", "must be True in PhiForCausalLM"
     ),
     "gpt heads": (
         {**GPT, "d_model": 34, "d_head": 8}, "model.heads", "must divide d_model (34), whatever d_head is, in GPT2"
@@ -246,6 +249,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {**LLAMA, "d_model": 34, "d_head": 8}, "model.heads", "must divide d_model (34), whatever d_head is, in Llama"
     ),
 }  # fmt: skip
+
+
+def test_alibi_as_it_is_by_default() -> None:
+    """All that MPT needs is told, not that GPT-2 has other positions."""
+    with pytest.raises(ConfigError) as error:
+        choose(model_of(positions="alibi"))
+    found = {problem.field: problem.rule for problem in error.value.problems}
+    assert found == {
+        "model.activation": "must be gelu in MptForCausalLM",
+        "model.bias": "must be False in MptForCausalLM",
+    }
 
 
 @pytest.mark.parametrize("case", REFUSED)
