@@ -36,6 +36,8 @@ def export(
         done = write(checkpoint, to, dtype, shard_bytes(shard_size), check)
     typer.echo(f"wrote {to}: {done.architecture}, {done.parameters:,} parameters, {dtype}, weights {done.fingerprint}")
     typer.echo(f"{done.compared or 'logits were not compared (--no-check)'}")
+    if done.rounding:
+        typer.echo(f"not the same bytes after an import: {done.rounding}")
 
 
 def shard_bytes(text: str) -> int:

@@ -13,6 +13,7 @@ from pretrain.model.transformer import Transformer
 GPT = {"positions": "learned", "norm": "layernorm", "activation": "gelu_tanh"}
 LLAMA = {"positions": "rope", "norm": "rmsnorm", "activation": "swiglu", "bias": False, "tied_embeddings": False}
 GPTJ = {**GPT, "positions": "rope", "rope_fraction": 0.5, "parallel_block": True, "tied_embeddings": False}
+MPT = {**GPT, "positions": "alibi", "activation": "gelu", "bias": False}
 STYLES = {
     "gpt": GPT,
     "llama": LLAMA,

@@ -12,10 +12,8 @@ from transformers import MptConfig, MptForCausalLM, PhiConfig, PhiForCausalLM, Q
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import CONFIGS, load_yaml
 from pretrain.config.model import Model
-from tests.model.builders import GPT, GPTJ, LLAMA, build, small, tokens
+from tests.model.builders import GPTJ, LLAMA, MPT, build, small, tokens
 from tests.model.test_huggingface import assert_same_numbers, from_llama, randomised
-
-MPT = {**GPT, "positions": "alibi", "activation": "gelu", "bias": False}
 
 
 def mpt(config: Model) -> MptForCausalLM:

@@ -32,6 +32,8 @@ class Architecture:
     """What config.json calls it."""
     base: ClassVar[str]
     """Prefix of all names but the head's; files written from the model without its head leave it out."""
+    head: ClassVar[str] = "lm_head"
+    """Of a head that is not tied."""
     keys: ClassVar[Mapping[str, str]]
     """Their key -> our field, with the same value. Two keys of one field must agree."""
     words: ClassVar[Words] = {}
@@ -53,7 +55,12 @@ class Architecture:
 
     def rules(self, model: Model) -> Iterator[Problem]:
         """Further reasons why a model does not fit."""
-        yield from ()
+        if model.d_model % model.heads:
+            yield self.misfit("heads", model.heads, f"must divide d_model ({model.d_model}), whatever d_head is,")
+
+    def rounding(self, model: Model) -> str | None:
+        """Which numbers of a model that fits are not the same bits there."""
+        return None
 
     def misfits(self, model: Model) -> list[Problem]:
         """Why the architecture does not hold `model`; empty when it does."""

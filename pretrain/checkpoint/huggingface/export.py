@@ -39,6 +39,8 @@ class Exported:
     parameters: int
     bytes: int
     fingerprint: str
+    rounding: str | None
+    """Which numbers are not the same bits as ours, whatever the type."""
     compared: Compared | None
 
 
@@ -66,7 +68,8 @@ def export(
         compared = compare(directory, trained) if check else None
         if compared and dtype == "fp32":
             compared.check()
-        done = Exported(architecture.name, elements(list(shapes.values())), size, fingerprint, compared)
+        rounding = architecture.rounding(weights.model)
+        done = Exported(architecture.name, elements(list(shapes.values())), size, fingerprint, rounding, compared)
         (directory / "export.json").write_text(json.dumps(_record(weights, done, dtype), indent=2) + "\n")
     return done
 
@@ -149,5 +152,6 @@ def _record(weights: Weights, done: Exported, dtype: Precision) -> dict[str, Any
         "parameters": done.parameters,
         "dtype": dtype,
         "fingerprint": done.fingerprint,
+        "rounding": done.rounding,
         **plain(done.compared),
     }

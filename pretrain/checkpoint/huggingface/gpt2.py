@@ -12,6 +12,10 @@ from pretrain.checkpoint.huggingface.architecture import Architecture
 from pretrain.checkpoint.huggingface.match import Match, same, transposed, zero_bias
 from pretrain.config.model import Model
 
+Kind = Callable[[str, str], Match]
+GELU = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+"""Their word -> ours."""
+
 
 class GPT2(Architecture):
     """Dense attention, as many key heads as heads, heads that make up d_model."""
@@ -31,12 +35,7 @@ class GPT2(Architecture):
         "tie_word_embeddings": "tied_embeddings",
         "bias": "bias",
     }
-    words: ClassVar = {
-        "activation_function": (
-            "activation",
-            {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"},
-        )
-    }
+    words: ClassVar = {"activation_function": ("activation", GELU)}
     holds: ClassVar = {"positions": "learned", "norm": "layernorm"}
     fixed: ClassVar = {
         "scale_attn_weights": True,
@@ -69,11 +68,11 @@ class GPT2(Architecture):
             yield same("head.weight", "lm_head.weight")
 
 
-def with_bias(weight: Callable[[str, str], Match], model: Model, ours: str, theirs: str) -> Iterator[Match]:
+def with_bias(weight: Kind, model: Model, ours: str, theirs: str, bias: Kind = same) -> Iterator[Match]:
     """Weight and bias of a layer that always has a bias there."""
     match = weight(f"{ours}.weight", f"{theirs}.weight")
     if model.bias:
         yield match
-        yield same(f"{ours}.bias", f"{theirs}.bias")
+        yield bias(f"{ours}.bias", f"{theirs}.bias")
     else:
-        yield zero_bias(match, f"{theirs}.bias")
+        yield zero_bias(match, [f"{theirs}.bias"])

@@ -61,6 +61,11 @@ class GPTNeo(Architecture):
         if not model.tied_embeddings:
             yield same("head.weight", "lm_head.weight")
 
+    def rounding(self, model: Model) -> str | None:
+        if math.frexp(math.sqrt(model.head_width))[0] == 0.5:
+            return None
+        return f"queries are divided by the square root of d_head ({model.head_width}): rounded in the last bit"
+
     def config(self, model: Model) -> Config:
         kind = ["global" if model.band_of(layer) is None else "local" for layer in range(model.layers)]
         width = {"window_size": model.bands.width} if model.bands else {}

@@ -31,7 +31,6 @@ from tokenizer import Tokenizer, load_tokenizer
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json*", "vocab.*", "*.model", "tekken.json")
-HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,14 @@ class Directory:
         try:
             return match.join(tuple(self.reader.tensor(self.names[theirs]) for theirs in match.theirs))
         except NotZeroError as error:
-            rule = f"config.json says that there are no biases, but {error}"
-            raise ConfigError.of("config.json bias", False, rule, "remove that key") from None
+            raise self._not_zero(error) from None
+
+    def _not_zero(self, error: NotZeroError) -> ConfigError:
+        if self.model.bias:
+            fix = "this model cannot be imported: pretrain does not compute that"
+            return ConfigError.of("weights", str(self.path), f"our models have no such bias: {error}", fix)
+        rule = f"config.json says that there are no biases, but {error}"
+        return ConfigError.of("config.json bias", False, rule, "remove that key")
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def open_directory(path: Path) -> Directory:
     reader, shapes = Reader(path), shapes_of(model)
     matches = ordered(architecture, model, shapes)
     names = _full_names(architecture, reader)
-    _check_tied(model, names, reader, matches)
+    if model.tied_embeddings:
+        _check_tied(f"{architecture.head}.weight", names, reader, matches)
     if problems := list(_wrong_tensors(path, their_shapes(matches, shapes), names, reader)):
         raise ConfigError(problems)
     return Directory(path, architecture, model, tokenizer, reader, names, matches, shapes)
@@ -141,18 +147,20 @@ def _full_names(architecture: Architecture, reader: Reader) -> dict[str, str]:
     """Without buffers, and with the prefix that files of a model without its head leave out."""
     names = [name for name in reader.names if not name.endswith(architecture.buffers)]
     bare = not any(name.startswith(architecture.base) for name in names)
-    return {architecture.base + name if bare and name != HEAD else name: name for name in names}
+    return {
+        architecture.base + name if bare and not name.startswith(architecture.head) else name: name for name in names
+    }
 
 
-def _check_tied(model: Model, names: dict[str, str], reader: Reader, matches: dict[str, Match]) -> None:
+def _check_tied(head: str, names: dict[str, str], reader: Reader, matches: dict[str, Match]) -> None:
     """A tied head may lie in the files a second time, if it is the same."""
-    if not model.tied_embeddings or HEAD not in names:
+    if head not in names:
         return
     embedding = names.get(matches[VOCABULARY[0]].theirs[0])
-    if embedding and not torch.equal(reader.tensor(names[HEAD]), reader.tensor(embedding)):
-        rule = f"says that the head is the embedding, but {HEAD} is another matrix"
+    if embedding and not torch.equal(reader.tensor(names[head]), reader.tensor(embedding)):
+        rule = f"says that the head is the embedding, but {head} is another matrix"
         raise ConfigError.of("config.json tie_word_embeddings", True, rule, "set it to false if that is meant")
-    del names[HEAD]
+    del names[head]
 
 
 def _wrong_tensors(path: Path, expected: dict[str, Shape], names: dict[str, str], reader: Reader) -> Iterator[Problem]:

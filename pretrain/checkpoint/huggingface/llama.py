@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from pretrain.checkpoint.huggingface.architecture import Architecture, Config, kinds, wrong_key
 from pretrain.checkpoint.huggingface.match import Match, rows, same
-from pretrain.config.errors import ConfigError, Problem
+from pretrain.checkpoint.huggingface.rope import read_rope
+from pretrain.config.errors import ConfigError
 from pretrain.config.model import Model
 
 SHAPE = {
@@ -61,17 +62,17 @@ class Llama(Architecture):
         if not model.tied_embeddings:
             yield same("head.weight", "lm_head.weight")
 
-    def rules(self, model: Model) -> Iterator[Problem]:
-        if model.d_model % model.heads:
-            yield self.misfit("heads", model.heads, f"must divide d_model ({model.d_model}), whatever d_head is,")
-
     def config(self, model: Model) -> Config:
         rope = {"rope_type": "default", "rope_theta": model.rope_theta}
         # rope_theta is where versions before 5 look for it
         return super().config(model) | {"rope_parameters": rope, "rope_theta": model.rope_theta}
 
     def fields(self, config: Config) -> Config:
-        return super().fields(config) | {"rope_theta": rope_theta(config)}
+        rope = read_rope(config)
+        if rope.rope_fraction != 1:
+            rule = "must be 1: all of a head is rotated"
+            raise ConfigError([wrong_key("partial_rotary_factor", rope.rope_fraction, rule)])
+        return super().fields(config) | {"rope_theta": rope.rope_theta}
 
 
 class Mistral(Llama):
@@ -98,14 +99,3 @@ class Qwen3(Llama):
         for layer in range(model.layers):
             for norm in ("q_norm", "k_norm"):
                 yield same(f"blocks.{layer}.attention.{norm}.weight", f"model.layers.{layer}.self_attn.{norm}.weight")
-
-
-def rope_theta(config: Config) -> float:
-    """The base of plain rotary positions. Raises ConfigError for scaled or partial ones."""
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if (kind := rope.get("rope_type", rope.get("type", "default"))) != "default":
-        key, rule = "rope_parameters.rope_type (rope_scaling in older files)", "must be default: positions not scaled"
-        raise ConfigError([wrong_key(key, kind, rule)])
-    if (share := rope.get("partial_rotary_factor", config.get("partial_rotary_factor")) or 1.0) != 1.0:
-        raise ConfigError([wrong_key("partial_rotary_factor", share, "must be 1: all of a head is rotated")])
-    return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Parts = tuple[Tensor, ...]
+Change = Callable[[Tensor], Tensor]
 
 
 class NotZeroError(ValueError):
@@ -46,27 +47,39 @@ def rows(ours: str, theirs: Sequence[str], sizes: Sequence[int]) -> Match:
 
 def scaled(match: Match, part: int, factor: float) -> Match:
     """`match` with one part of theirs multiplied by `factor` on the way out and divided on the way back."""
+    return _changed(match, part, lambda value: value * factor, lambda value: value * (1 / factor))
 
-    def times(parts: Parts, by: float) -> Parts:
-        return (*parts[:part], parts[part] * by, *parts[part + 1 :])
+
+def permuted(match: Match, part: int, order: Tensor) -> Match:
+    """`match` with the rows of one part of theirs in another order: row i there is row order[i] here."""
+    back = order.argsort()
+    return _changed(match, part, lambda value: value[order], lambda value: value[back])
+
+
+def _changed(match: Match, part: int, out: Change, back: Change) -> Match:
+    def changed(parts: Parts, change: Change) -> Parts:
+        return (*parts[:part], change(parts[part]), *parts[part + 1 :])
 
     return replace(
         match,
-        split=lambda value: times(match.split(value), factor),
-        join=lambda parts: match.join(times(parts, 1 / factor)),
+        split=lambda value: changed(match.split(value), out),
+        join=lambda parts: match.join(changed(parts, back)),
     )
 
 
-def zero_bias(match: Match, bias: str) -> Match:
-    """`match` where they have a bias beside it that our model does not have."""
+def zero_bias(match: Match, biases: Sequence[str], sizes: Sequence[int] = ()) -> Match:
+    """`match` where they have a bias beside it, or one beside each block of rows, that our model does not have."""
+
+    def split(value: Tensor) -> Parts:
+        return (*match.split(value), *torch.split(value.new_zeros(len(value)), list(sizes) or len(value)))
 
     def join(parts: Parts) -> Tensor:
-        _check_zero(parts[-1], bias)
-        return match.join(parts[:-1])
+        own = len(match.theirs)
+        for name, bias in zip(biases, parts[own:], strict=True):
+            _check_zero(bias, name)
+        return match.join(parts[:own])
 
-    return Match(
-        match.ours, (*match.theirs, bias), lambda value: (*match.split(value), value.new_zeros(len(value))), join
-    )
+    return Match(match.ours, (*match.theirs, *biases), split, join)
 
 
 def absent(ours: str, shape: tuple[int, ...]) -> Match:

@@ -94,6 +94,33 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
         "GPTNeo",
         {"attention_types": [[["local"], 3]], "window_size": 4, "hidden_size": 64},
     ),
+    "mpt": ("Mpt", {"max_seq_len": 24}),
+    "mpt 6 heads, untied": (
+        "Mpt",
+        {"max_seq_len": 24, "hidden_size": 48, "num_attention_heads": 6, "tie_word_embeddings": False},
+    ),
+    "phi": ("Phi", {"intermediate_size": 128}),
+    "phi grouped, tied": (
+        "Phi",
+        {"intermediate_size": 50, "num_key_value_heads": 2, "tie_word_embeddings": True, "hidden_act": "gelu"},
+    ),
+    "phi theta, a quarter": (
+        "Phi",
+        {"intermediate_size": 128, "rope_parameters": {"rope_theta": 500.0, "partial_rotary_factor": 0.25}},
+    ),
+    "gpt-j": ("GPTJ", {"rotary_dim": 4}),
+    "gpt-j tied, all of a head": ("GPTJ", {"rotary_dim": 8, "n_inner": 50, "tie_word_embeddings": True}),
+    "neox": ("GPTNeoX", {"intermediate_size": 128, "use_parallel_residual": False}),
+    "neox tied, all of a head": (
+        "GPTNeoX",
+        {
+            "intermediate_size": 50,
+            "use_parallel_residual": False,
+            "tie_word_embeddings": True,
+            "hidden_act": "gelu_new",
+            "rope_parameters": {"rope_theta": 500.0, "partial_rotary_factor": 1.0},
+        },
+    ),
 }
 """Name -> (class, arguments of its configuration)."""
 
@@ -111,8 +138,10 @@ def write_huggingface(
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = std * torch.randn_like(parameter)
-            is_norm = name.endswith("norm.weight") or (".ln_" in name and name.endswith("weight"))
+            is_norm = ("norm" in name or ".ln_" in name) and name.endswith("weight")
             parameter.copy_(1 + noise if is_norm else noise)
+        if (bias := dict(model.named_parameters()).get("lm_head.bias")) is not None:
+            bias.zero_()  # ours has none
     model.save_pretrained(directory)
     (tokenizer or byte_tokenizer()).save(directory)
     return model.eval()

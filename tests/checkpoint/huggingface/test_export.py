@@ -23,13 +23,15 @@ from typer.testing import CliRunner
 from pretrain.checkpoint.files import name_of
 from pretrain.checkpoint.huggingface import export as export_module
 from pretrain.checkpoint.huggingface.export import export
-from pretrain.checkpoint.huggingface.sources import Imported
+from pretrain.checkpoint.huggingface.import_ import import_model
+from pretrain.checkpoint.huggingface.sources import Imported, open_weights
+from pretrain.checkpoint.huggingface.weights import each
 from pretrain.checkpoint.weights import load_model
 from pretrain.cli.main import app
 from pretrain.config.errors import ConfigError, RunError
 from tests.checkpoint.huggingface.models import VOCABULARY, model_of, write_imported
-from tests.checkpoint.trained import LAYOUTS, copy_of
-from tests.model.builders import GPT, LLAMA
+from tests.checkpoint.trained import LAYOUTS, copy_of, train_layout
+from tests.model.builders import GPT, GPTJ, LLAMA, MPT
 
 Trained = Callable[[str], Path]
 
@@ -56,6 +58,28 @@ def test_of_every_layout(trained: Trained, layout: str, tmp_path: Path) -> None:
     assert plain["fingerprint"] == done.fingerprint
     assert len(plain["fingerprint"]) == 16
     assert plain["architecture"] == "GPT2LMHeadModel"
+
+
+OTHERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "alibi": ("tensor2", "MptForCausalLM", MPT),
+    "parallel": ("pipe2", "PhiForCausalLM", GPTJ),
+    "rope": ("tensor2", "GPTNeoXForCausalLM", {**GPTJ, "parallel_block": False}),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_of_tensor_and_pipe_by_other_architectures(case: str, byte_corpus: Path, tmp_path: Path) -> None:
+    """Every number comes back."""
+    layout, architecture, fields = OTHERS[case]
+    train_layout(layout, byte_corpus, tmp_path / "run", model={"vocab_size": VOCABULARY, **fields})
+    done = export(tmp_path / "run", tmp_path / "theirs")
+    assert done.architecture == architecture
+    assert done.compared is not None
+    assert done.compared.largest_logit_difference < 1e-5
+    import_model(tmp_path / "theirs", tmp_path / "back", check=False)
+    trained = open_weights(tmp_path / "run")
+    for name, value in each(Imported(tmp_path / "back")):
+        assert torch.equal(value, trained.whole(name)), name
 
 
 def test_an_earlier_step(trained: Trained, tmp_path: Path) -> None:

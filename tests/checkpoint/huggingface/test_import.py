@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
+from pretrain.checkpoint.huggingface.export import export
 from pretrain.checkpoint.huggingface.import_ import import_model
 from pretrain.checkpoint.huggingface.sources import Imported
 from pretrain.checkpoint.huggingface.weights import build
@@ -27,7 +28,7 @@ from tests.checkpoint.huggingface.models import (
     write_huggingface,
     write_imported,
 )
-from tests.model.builders import GPT, LLAMA
+from tests.model.builders import GPT, GPTJ, LLAMA
 from tokenizer import load_tokenizer
 
 Change = Callable[[dict[str, Tensor]], object]
@@ -167,6 +168,43 @@ def test_biases_that_should_not_be(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
 
 
+@pytest.mark.parametrize("family", ["phi", "phi grouped, tied", "gpt-j"])
+def test_a_bias_of_the_head(family: str, tmp_path: Path) -> None:
+    """Ours has none: only one of zeros is read."""
+    write_huggingface(tmp_path / "theirs", family)
+    rewrite(tmp_path / "theirs", lambda w: w["lm_head.bias"].__setitem__(7, -0.25))
+    with pytest.raises(ConfigError, match=r"no such bias: lm_head.bias must be zero; the largest of its 260 .* 0.25"):
+        import_model(tmp_path / "theirs", tmp_path / "ours")
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
+
+
+@pytest.mark.parametrize("letter", ["q", "k", "v"])
+def test_biases_of_queries_keys_and_values_that_should_not_be(letter: str, tmp_path: Path) -> None:
+    write_imported(model_of(**{**GPTJ, "bias": False, "kv_heads": 2}), tmp_path / "ours")
+    export(tmp_path / "ours", tmp_path / "theirs", check=False)
+    name = f"model.layers.1.self_attn.{letter}_proj.bias"
+    rewrite(tmp_path / "theirs", lambda w: w[name].__setitem__(0, 0.25))
+    with pytest.raises(ConfigError, match=f"no biases, but {name} must be zero"):
+        import_model(tmp_path / "theirs", tmp_path / "back")
+
+
+def test_a_gpt_neox_without_its_head(tmp_path: Path) -> None:
+    """The prefix is left out in files of the model alone, and its head has another name than everyone's."""
+    write_huggingface(tmp_path / "theirs", "neox")
+    import_model(tmp_path / "theirs", tmp_path / "ours", check=False)
+
+    def bare(weights: dict[str, Tensor]) -> None:
+        for name in list(weights):
+            weights[name.removeprefix("gpt_neox.")] = weights.pop(name)
+        weights["layers.0.attention.bias"] = torch.ones(1, 1, 24, 24)
+        weights["layers.0.attention.rotary_emb.inv_freq"] = torch.ones(4)
+
+    rewrite(tmp_path / "theirs", bare)
+    import_model(tmp_path / "theirs", tmp_path / "again", check=False)
+    written = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("ours", "again")]
+    assert written[0] == written[1]
+
+
 def test_what_it_leaves(tmp_path: Path) -> None:
     write_huggingface(tmp_path / "theirs", "mistral")
     result = CliRunner().invoke(app, ["import", str(tmp_path / "theirs"), "--to", str(tmp_path / "ours")])
@@ -190,7 +228,7 @@ def test_what_it_leaves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-@pytest.mark.parametrize("style", [GPT, {**LLAMA, "kv_heads": 2}])
+@pytest.mark.parametrize("style", [GPT, {**LLAMA, "kv_heads": 2}, GPTJ])
 def test_parts_of_tensor_ranks(style: dict[str, object], size: int, tmp_path: Path) -> None:
     """Put together they are the parameter with padding rows of zero."""
     config = model_of(**style)
