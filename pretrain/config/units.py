@@ -126,7 +126,7 @@ class Interval(BaseModel):
         for unit in ("steps", "tokens"):
             if text.endswith((unit, unit[:-1])):
                 return _positive(parse_count(value, unit), unit)
-        if re.search(r"[a-z]$", text):
+        if (word := re.search(r"[a-z]+$", text)) and word[0] not in MAGNITUDE:
             return _positive(parse_seconds(value), "seconds")
         raise ValueError("needs its unit: `100 steps`, `1B tokens` or `30 min`")
 

@@ -72,8 +72,13 @@ def test_intervals() -> None:
     assert Interval.model_validate("100 steps").model_dump() == "100 steps"
     assert Interval.model_validate("1B tokens").amount == 1_000_000_000
     assert Interval.model_validate("30 min").model_dump() == "1800 s"
-    for wrong in ("100", "100 parsecs", "0 steps"):
-        with pytest.raises(ValueError):
+    for wrong, rule in {
+        "100": "needs its unit: `100 steps`, `1B tokens` or `30 min`",
+        "100k": "needs its unit",
+        "100 parsecs": "must be a time",
+        "0 steps": "must be greater than 0",
+    }.items():
+        with pytest.raises(ValueError, match=rule):
             Interval.model_validate(wrong)
 
 
