@@ -33,12 +33,13 @@ def coordinate_figure(found: Coordinates) -> Figure:
         for step, line in enumerate(lines, start=1):
             shade = colormaps["viridis_r"](step / steps)
             axes.plot(widths, line, ".-", color=shade, label=f"step {step}" if step in (1, steps) else None)
-        axes.set(title=f"{place}: width^{found.exponent(place):.2f}", xscale="log", yscale="log", xlabel="d_model")
+        axes.set_title(f"{place}: width^{found.exponent(place):.2f}", fontsize=10)
+        axes.set(xscale="log", yscale="log", xlabel="d_model")
         axes.set_xticks(widths, [str(width) for width in widths])
         axes.minorticks_off()
         low, high = axes.get_ylim()
-        axes.set_ylim(low / 2, high * 2)  # what is flat looks flat
+        axes.set_ylim(low / 3, high * 3)  # what is flat looks flat
     figure.axes[0].legend(fontsize=7)
     mup = f"muP from d_model {found.run.model.mup.base_d_model}" if found.run.model.mup else "without muP"
-    figure.suptitle(f"{found.run.name}: RMS change of activations since the first step, {mup}", fontsize=10)
+    figure.suptitle(f"{found.run.name}: how far each step has moved activations (RMS), {mup}", fontsize=10)
     return figure
