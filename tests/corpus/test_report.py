@@ -18,7 +18,7 @@ from pretrain.corpus.report import render
 from pretrain.corpus.report.charts import bars
 from pretrain.corpus.report.flow import columns
 from pretrain.corpus.report.found import clusters
-from pretrain.page.html import share, size, table, tag
+from pretrain.page.html import share, table, tag
 from pretrain.shards.manifest import Manifest, load_manifest
 from tests.corpus.helpers import jsonl, recipe, write_jsonl
 from tests.parsed import Parsed
@@ -173,7 +173,7 @@ def test_elements() -> None:
     assert tag("p", "a<b", tag("i", "&"), class_="x", text_anchor='"') == (
         '<p class="x" text-anchor="&quot;">a&lt;b<i>&amp;</i></p>'
     )
-    assert (size(1_234_567_890), size(45), share(1, 8), share(0, 0)) == ("1.23GB", "45B", "12.5%", "0.0%")
+    assert (share(1, 8), share(0, 0)) == ("12.5%", "0.0%")
     assert re.findall(r"<t[dh](?: [^>]*)?>[^<]*", table(["a", "n"], [["x", 1234]])) == [
         "<th>a", '<th class="number">n', "<td>x", '<td class="number">1,234',
     ]  # fmt: skip

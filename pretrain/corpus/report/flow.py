@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from graphlib import TopologicalSorter
 
+from pretrain.config.units import size
 from pretrain.corpus.report.charts import color, lighter
-from pretrain.page.html import Html, share, size, tag
+from pretrain.page.html import Html, share, tag
 from pretrain.shards.manifest import Manifest, Source, Stage
 
 LEFT, STEP, HALF, TEXT, GAP, HEAD = 90.0, 102.0, 32.0, 28.0, 14.0, 36.0
