@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pretrain.corpus.prepare import prepare
 from pretrain.corpus.remove import find_places, remove
 from pretrain.corpus.report import render
 from pretrain.corpus.report.charts import bars
-from pretrain.corpus.report.flow import columns
+from pretrain.corpus.report.flow import columns, flow
 from pretrain.corpus.report.found import clusters
 from pretrain.page.html import share, table, tag
 from pretrain.shards.manifest import Manifest, load_manifest
@@ -149,6 +150,16 @@ def test_largest_clusters(manifest: Manifest) -> None:
 def test_stages_stand_in_the_order_of_every_source(manifest: Manifest) -> None:
     names = [name for name, _ in columns(manifest)]
     assert names == ["read", "gopher_quality", "length", "deduplicate", "fuzzy", "decontaminate"]
+
+
+def test_long_names_keep_off_the_ribbons(manifest: Manifest) -> None:
+    web = manifest.sources["web"]
+    stages = [replace(web.stages[0], name=name) for name in ("mylab.rules.NoQuotes", "a_filter_with_a_long_name")]
+    drawn = flow(replace(manifest, sources={"common-crawl-2024": replace(web, stages=stages)}))
+    assert ">common-crawl-20…<title>common-crawl-2024</title></text>" in drawn
+    assert ">NoQuotes<title>mylab.rules.NoQuotes</title></text>" in drawn
+    assert ">filter_with_a_l…<title>a_filter_with_a_long_name</title></text>" in drawn
+    assert ">web</text>" in flow(manifest)
 
 
 def test_it_follows_a_removal(manifest: Manifest) -> None:
