@@ -16,10 +16,13 @@ Shape = tuple[int, ...]
 
 
 def group_of(algorithm: str, name: str, dims: int) -> Group:
-    """The group of a parameter with so many dims. Embeddings and head are no maps between features: not for Muon."""
+    """The group of a parameter with so many dims.
+
+    Not for Muon are embeddings and head, which are no maps between features, and what an own MLP has of three dims.
+    """
     if dims < 2:
         return "vector"
-    return "orthogonal" if algorithm == "muon" and name.startswith("blocks.") else "matrix"
+    return "orthogonal" if algorithm == "muon" and dims == 2 and name.startswith("blocks.") else "matrix"
 
 
 def moments_of(algorithm: str, group: Group, shape: Shape) -> dict[str, Shape]:
