@@ -27,6 +27,8 @@ RECENT = 50
 """Training rows whose median speed the time left is computed from."""
 QUEUE_CALLS = 1
 """A status is looked at again sooner than a controller that is down comes back."""
+NEEDED = {"step", "tokens", "batch_tokens", "tokens_per_second"}
+"""What a training row must have to say where the run stands."""
 STALE = 90.0
 """Seconds without a heartbeat after which it is told how old it is."""
 
@@ -171,7 +173,16 @@ def _train_rows(directory: Path) -> list[dict[str, Any]]:
             lines = file.read().split(b"\n")[1 if size > TAIL else 0 : -1]
     except OSError:
         return []
-    return [row for line in lines if (row := json.loads(line)).get("kind") == "train"]
+    return [row for line in lines if (row := _train_row(line))]
+
+
+def _train_row(line: bytes) -> dict[str, Any] | None:
+    """None for another kind of row, and for a line that a full disk or a crashed node tore."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and row.get("kind") == "train" and row.keys() >= NEEDED else None
 
 
 def duration(seconds: float) -> str:

@@ -93,6 +93,9 @@ def _auto(directory: Path) -> Specification:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         rule = f"is not a tokenizer that can be loaded ({reason})"
         raise ConfigError.of("tokenizer", str(directory), rule, FIX) from None
+    # of config.json alone transformers makes the special tokens of that kind of model, for T5 a mark of a space too
+    if len(loaded) <= len(loaded.added_tokens_decoder) + 1:
+        raise ConfigError.of("tokenizer", str(directory), "has no vocabulary, only special tokens", FIX)
     return specification
 
 

@@ -98,7 +98,8 @@ class Saved:
             pieces = self._pieces(stage, rank)
             found = [piece for data in pieces if (piece := data.fragment(name, kind)) is not None]
             if found:
-                return torch.cat(found)[: torch.Size(shape).numel()].view(shape)  # ZeRO-3 pads the last
+                joined = torch.cat(found).detach()  # ZeRO's pieces are parameters
+                return joined[: torch.Size(shape).numel()].view(shape)  # ZeRO-3 pads the last
         raise KeyError(f"{self._folder} has no {name}")
 
     def _pieces(self, stage: int, rank: int) -> list[Piece]:

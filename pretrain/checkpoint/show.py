@@ -19,7 +19,7 @@ from pretrain.config.counts import parameter_count
 from pretrain.config.errors import ConfigError
 from pretrain.config.load import load_run
 from pretrain.config.run import Run
-from pretrain.config.units import short
+from pretrain.config.units import size
 from pretrain.data.plan import DataPlan, Window
 
 
@@ -147,7 +147,7 @@ def rows_text(rows: Sequence[Row]) -> str:
     for row in rows:
         step, tokens = (f"{row.state.step:,}", f"{row.state.tokens:,}") if row.state else ("?", "?")
         layout = layout_words(row.state.layout) if row.state else "?"
-        lines.append((row.checkpoint, step, tokens, f"{short(row.bytes)}B", layout, row.damage or "whole"))
+        lines.append((row.checkpoint, step, tokens, f"{size(row.bytes)}", layout, row.damage or "whole"))
     return align(lines, left={0, 4, 5})
 
 
@@ -161,7 +161,7 @@ def contents_text(contents: Contents) -> str:
         f"run         {run.name}, id {state.run_id}",
         *_left_out(contents),
         f"layout      {layout_words(state.layout)}",
-        f"files       {len(contents.files)}, {short(contents.bytes)}B, {contents.damage or 'whole by their sizes'}",
+        f"files       {len(contents.files)}, {size(contents.bytes)}, {contents.damage or 'whole by their sizes'}",
         f"optimizer   {run.optimizer.name}: {', '.join(contents.moments)}",
         f"parameters  {contents.parameters:,}{padding}",
         "",

@@ -17,14 +17,16 @@ def report(
     samples: Annotated[
         bool, typer.Option("--samples", help="Have the checkpoints that are kept write texts first; takes its time.")
     ] = False,
-    prompt: Annotated[list[str] | None, typer.Option(help="With --samples, beginnings instead of the usual.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Beginnings instead of the usual; with it texts are written.")
+    ] = None,
 ) -> None:
     """Write one HTML page: losses, speed, time, mixture, events, configuration; several runs over each other."""
     from launch.status import run_directory
     from pretrain.monitoring.report import write
 
     directories = [run_directory(run) for run in runs]
-    if samples:
+    if samples or prompt:
         from pretrain.training.samples import write_samples
 
         for directory in directories:

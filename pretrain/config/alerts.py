@@ -18,9 +18,9 @@ class Alert(Section):
 
     metric: str | None = None
     """Its name as in W&B: loss, loss/wiki, validation/loss, inside/activation_max/blocks.*; * stands for anything."""
-    above: float | None = None
+    above: float | None = Field(None, allow_inf_nan=False)
     """Tell when it is above this."""
-    below: float | None = None
+    below: float | None = Field(None, allow_inf_nan=False)
     """Tell when it is below this."""
     average_over: int | None = Field(None, ge=2, le=100_000)
     """The bounds are multiples of the mean of so many rows before: with `above: 1.5`, half as much again."""

@@ -16,7 +16,7 @@ from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.layout import layout_of
 from pretrain.config.parallel import Parallel
 from pretrain.config.run import Run
-from pretrain.config.units import short
+from pretrain.config.units import size
 from pretrain.config.widths import Widths, widths_held
 
 STATES_BUDGET = 48e9
@@ -100,9 +100,9 @@ def _fits(run: Run, processes: int) -> bool:
 def _too_large(run: Run, processes: int, node_size: int | None) -> Problem:
     """Said of the layout that needs least, with the smallest multiple of the processes that is enough."""
     least = min(_candidates(run, processes, node_size), key=lambda candidate: state_bytes(candidate, processes))
-    needed = short(state_bytes(least, processes))
+    needed = size(state_bytes(least, processes))
     layout = f"{layout_of(least.parallel, processes)}, ZeRO {least.parallel.zero}"
-    rule = f"model states must fit into {short(STATES_BUDGET)} bytes a process; {layout} needs {needed}"
+    rule = f"model states must fit into {size(STATES_BUDGET)} a process; {layout} needs {needed}"
     fixes = ["give tensor, pipe and zero"]
     offloaded = run.model_copy(update={"parallel": run.parallel.model_copy(update={"offload": "optimizer"})})
     if run.parallel.offload == "none" and _first_valid(offloaded, processes, node_size):

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
+from pretrain.config.errors import ConfigError
 from pretrain.config.model import Model
 from pretrain.config.own import MLP
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,21 @@ def mlp_vectors(model: Model) -> int:
 
 
 def own_mlp_shapes(model: Model) -> list[tuple[int, ...]]:
-    """Of the parameters of an own MLP: it is built without memory, for which torch is imported."""
+    """Of the parameters of an own MLP."""
+    return [tuple(parameter.shape) for parameter in own_mlp(model).parameters()]
+
+
+def own_mlp(model: Model) -> nn.Module:
+    """The own MLP of a block, built without memory, for which torch is imported. Raises ConfigError."""
     import torch
 
     assert model.mlp is not None
     with torch.device("meta"):
         module = model.mlp.make("model.mlp", MLP, model)
-    return [tuple(parameter.shape) for parameter in module.parameters()]
+    if not isinstance(module, torch.nn.Module):
+        rule = f"must make a torch.nn.Module, not {type(module).__name__}"
+        raise ConfigError.of("model.mlp.class", model.mlp.path, rule, "derive the class from it")
+    return module
 
 
 def _block_vectors(model: Model) -> int:

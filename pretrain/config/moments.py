@@ -16,13 +16,18 @@ Shape = tuple[int, ...]
 
 
 def group_of(algorithm: str, name: str, dims: int, mup: bool = False) -> Group:
-    """The group of a parameter with so many dims. Embeddings and head are no maps between features that grow with the
-    width: neither Muon nor muP treats them so."""
+    """The group of a parameter with so many dims.
+
+    Embeddings and head are no maps between features that grow with the width: neither Muon nor muP treats them so.
+    What an own MLP has of three dims is not for Muon.
+    """
     if dims < 2:
         return "vector"
     if not name.startswith("blocks."):
         return "matrix"
-    return "orthogonal" if algorithm == "muon" else "hidden" if mup else "matrix"
+    if algorithm == "muon" and dims == 2:
+        return "orthogonal"
+    return "hidden" if mup else "matrix"
 
 
 def moments_of(algorithm: str, group: Group, shape: Shape) -> dict[str, Shape]:

@@ -59,11 +59,16 @@ def parse_bytes(value: object) -> int:
 
 
 def short(count: float) -> str:
-    """12.3k, 4.56M, 1.20B."""
+    """12.3k, 4.56M, 1.2B."""
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= limit:
+        if count >= 0.9995 * limit:  # rounds to 1 of it
             return f"{count / limit:.3g}{unit}"
     return f"{count:.3g}"
+
+
+def size(count: float) -> str:
+    """Bytes: 12.3kB, 4.56MB, 1.2GB."""
+    return f"{short(count).replace('B', 'G')}B"
 
 
 def _singular(word: str) -> str:

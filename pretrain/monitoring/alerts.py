@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -79,7 +80,8 @@ class Watch:
     def see(self, step: int, value: float) -> Finding | None:
         """What there is to tell of the value of `step`."""
         bound = self._broken(value)
-        self._before.append(value)
+        if math.isfinite(value):  # a gradient that overflowed would be in the mean for all its rows
+            self._before.append(value)
         if bound is None:
             self._since, self.told = None, False
             return None

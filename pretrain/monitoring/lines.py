@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from pretrain.config.units import short
+from pretrain.config.units import short, size
 from pretrain.monitoring.metrics import Kind, Row
 
 FIRST_STEPS = 3
@@ -80,7 +80,7 @@ def checkpoint_words(row: Row) -> str:
     """How large a checkpoint was and how long it took."""
     blocked, waited, wrote = (float(row[f"{name}_seconds"]) for name in ("blocked", "waited", "write"))
     waiting = f", {waited:.2f} s of them for the disk" if waited else ""
-    return f"checkpoint: {short(int(row['bytes']))}B in {wrote:.2f} s, training stood still {blocked:.2f} s{waiting}"
+    return f"checkpoint: {size(int(row['bytes']))} in {wrote:.2f} s, training stood still {blocked:.2f} s{waiting}"
 
 
 def clock(seconds: float) -> str:

@@ -6,8 +6,6 @@ import html
 import re
 from typing import Any
 
-from pretrain.config.units import short
-
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What HTML does not allow, even escaped; newline and tab stay."""
 
@@ -54,11 +52,6 @@ def _separated(value: object) -> object:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int) or (isinstance(value, str) and bool(re.fullmatch(r"-?[0-9.]*%?", value)))
-
-
-def size(count: int) -> str:
-    """12.3kB, 4.56MB, 1.20GB."""
-    return f"{short(count).replace('B', 'G')}B"
 
 
 def share(part: float, whole: float) -> str:

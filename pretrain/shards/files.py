@@ -94,6 +94,14 @@ def write_atomically(path: Path, data: bytes) -> dict[str, Any]:
         file.discard()
 
 
+def write_where_asked(path: Path, data: bytes) -> None:
+    """`write_atomically` to where a person wants it. Raises ConfigError when no file can be there."""
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise ConfigError.of("file", str(path), f"cannot be written ({error.strerror})", "give another path") from None
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames in `directory` survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)

@@ -39,6 +39,7 @@ def test_weights_of_every_stage_are_one_process_s(
     train_processes(run, processes)
     weights = weights_of(tmp_path)
     assert weights.keys() == single.keys()
+    assert not [name for name, value in weights.items() if value.requires_grad]
     assert {name: tuple(value.shape) for name, value in weights.items()} == {
         name: tuple(value.shape) for name, value in single.items()
     }

@@ -206,6 +206,11 @@ BROKEN = {
         "model.mlp.class", "must derive from pretrain.model.layers.MLP", "parallel.tensor: 1",
         {"model": {"mlp": {"class": "pretrain.model.layers.GatedMLP"}}},
     ),
+    "own-mlp-parameters": Broken(
+        {"model": {"mlp": {"class": "tests.config.buffered.Buffered"}}}, 1,
+        "model.mlp.class", "must keep nothing but parameters, has the buffers mean", "make it an nn.Parameter",
+        {"model": {"mlp": {"class": "tests.config.buffered.Buffered", "keep": False}}},
+    ),
     "alert-metrics": Broken(
         {"monitoring": {"alerts": [{"metric": "gradnorm", "above": 5}]}}, 1,
         "monitoring.alerts.0.metric", "is no number that this run writes", "did you mean 'grad_norm'?",
@@ -287,6 +292,11 @@ def test_other_ways_to_break_a_rule(case: str) -> None:
     with pytest.raises(ConfigError) as error:
         check_run(make_run(**changes), processes)
     assert problem_of(error).fix == fix
+
+
+def test_an_own_mlp_that_is_no_module() -> None:
+    with pytest.raises(ConfigError, match=r"must make a torch\.nn\.Module, not Forward"):
+        check_run(make_run(model={"mlp": {"class": "tests.config.buffered.Forward"}}), 1)
 
 
 def test_later_weight_stages_must_be_later() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pretrain.config.units import BatchSize, Interval, parse_bytes, parse_count, parse_seconds, short
+from pretrain.config.units import BatchSize, Interval, parse_bytes, parse_count, parse_seconds, short, size
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,8 @@ def test_short() -> None:
     assert [short(n) for n in (7, 999, 12_345, 479_653, 4.56e6, 1.2e9, 3e12)] == [
         "7", "999", "12.3k", "480k", "4.56M", "1.2B", "3T",
     ]  # fmt: skip
+    assert [short(n) for n in (999_499, 999_500, 999_999, 999_999_999)] == ["999k", "1M", "1M", "1B"]
+
+
+def test_sizes_are_in_bytes_of_si() -> None:
+    assert [size(n) for n in (45, 999_999, 1_234_567_890, 2e12)] == ["45B", "1MB", "1.23GB", "2TB"]

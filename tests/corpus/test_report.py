@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from pretrain.corpus.prepare import prepare
 from pretrain.corpus.remove import find_places, remove
 from pretrain.corpus.report import render
 from pretrain.corpus.report.charts import bars
-from pretrain.corpus.report.flow import columns
+from pretrain.corpus.report.flow import columns, flow
 from pretrain.corpus.report.found import clusters
-from pretrain.page.html import share, size, table, tag
+from pretrain.page.html import share, table, tag
 from pretrain.shards.manifest import Manifest, load_manifest
 from tests.corpus.helpers import jsonl, recipe, write_jsonl
 from tests.parsed import Parsed
@@ -151,6 +152,16 @@ def test_stages_stand_in_the_order_of_every_source(manifest: Manifest) -> None:
     assert names == ["read", "gopher_quality", "length", "deduplicate", "fuzzy", "decontaminate"]
 
 
+def test_long_names_keep_off_the_ribbons(manifest: Manifest) -> None:
+    web = manifest.sources["web"]
+    stages = [replace(web.stages[0], name=name) for name in ("mylab.rules.NoQuotes", "a_filter_with_a_long_name")]
+    drawn = flow(replace(manifest, sources={"common-crawl-2024": replace(web, stages=stages)}))
+    assert ">common-crawl-20…<title>common-crawl-2024</title></text>" in drawn
+    assert ">NoQuotes<title>mylab.rules.NoQuotes</title></text>" in drawn
+    assert ">filter_with_a_l…<title>a_filter_with_a_long_name</title></text>" in drawn
+    assert ">web</text>" in flow(manifest)
+
+
 def test_it_follows_a_removal(manifest: Manifest) -> None:
     places = find_places(manifest, {"web-5"}, lambda _what, items, *_: items)
     remove(manifest.directory / "manifest.json", places, {"web-5"}, lambda _what, items, *_: items)
@@ -173,7 +184,7 @@ def test_elements() -> None:
     assert tag("p", "a<b", tag("i", "&"), class_="x", text_anchor='"') == (
         '<p class="x" text-anchor="&quot;">a&lt;b<i>&amp;</i></p>'
     )
-    assert (size(1_234_567_890), size(45), share(1, 8), share(0, 0)) == ("1.23GB", "45B", "12.5%", "0.0%")
+    assert (share(1, 8), share(0, 0)) == ("12.5%", "0.0%")
     assert re.findall(r"<t[dh](?: [^>]*)?>[^<]*", table(["a", "n"], [["x", 1234]])) == [
         "<th>a", '<th class="number">n', "<td>x", '<td class="number">1,234',
     ]  # fmt: skip

@@ -58,6 +58,14 @@ def test_status(directory: Path) -> None:
     assert read_status(directory).state == "stopped: pretrain stop"
 
 
+@pytest.mark.parametrize("torn", [b'{"kind": "tr', b"\0" * 64, b"\xff\xfe", b"[1]", b'{"kind": "train", "step": 12}'])
+def test_broken_lines_of_metrics_are_passed_over(directory: Path, torn: bytes) -> None:
+    with open(directory / "metrics.jsonl", "ab") as file:
+        file.write(b"\n" + torn + b"\n" + row(11, 4.0).encode() + torn + b"\n")
+    status = read_status(directory)
+    assert (status.step, status.loss, status.seconds_left) == (11, 4.0, 18.0)
+
+
 def test_status_of_a_queued_run(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeSlurm(tmp_path)
     for name, value in fake.environment.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -59,6 +60,19 @@ def test_against_the_mean_before() -> None:
     assert told.rows("loss", 2, 4, 4.4, 6.5) == [(4, "loss is 6.5, above 1.5 times its mean of 2 rows (4.2)")]
 
 
+def test_what_is_no_number_is_not_in_the_mean() -> None:
+    """As grad_norm in a step that overflowed in fp16."""
+    rules = [{"metric": "grad_norm", "average_over": 2, **bound} for bound in ({"above": 2}, {"below": 0.5})]
+    told = Told(*rules)
+    assert told.rows("grad_norm", 1, 1, math.nan, 1, 3) == [
+        (5, "grad_norm is 3, above 2 times its mean of 2 rows (1)"),
+    ]
+    told = Told(*rules)
+    assert told.rows("grad_norm", 1, 1, math.inf, 1) == [
+        (3, "grad_norm is inf, above 2 times its mean of 2 rows (1)"),
+    ]
+
+
 def test_each_number_of_a_pattern_for_itself() -> None:
     told = Told({"metric": "inside/activation_max/*", "above": 100})
     (said,) = told.rows("activation_max/blocks.0", 50, 200, kind="inside")
@@ -95,6 +109,7 @@ def test_a_rollback_forgets() -> None:
         ({"metric": "loss", "above": 1, "event": "spike"}, "needs either"),
         ({"event": "spike", "above": 1}, "bounds need a `metric`"),
         ({"event": "spkie"}, "'spike'"),
+        ({"metric": "loss", "above": math.nan}, "finite number"),
         ({"metric": "loss", "abov": 1}, "did you mean 'above'?"),
         ({"metric": "loss", "above": 1, "average_over": 1}, "greater than or equal to 2"),
     ],

@@ -94,6 +94,13 @@ def test_code_in_the_folder_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("model", ["gpt2", "qwen2", "t5", "bert"])
+def test_the_config_of_a_model_is_no_tokenizer(model: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model}))
+    with pytest.raises(ConfigError, match="has no vocabulary, only special tokens"):
+        load_tokenizer(tmp_path)
+
+
 def test_a_file_takes_its_end_of_text_from_the_config_beside_it(small: Tokenizer, tmp_path: Path) -> None:
     small.save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "a"}')

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pretrain.config import own
 from pretrain.config.constraints.rule import Case, Constraint, Violations
-from pretrain.config.errors import Problem
+from pretrain.config.counts import own_mlp
+from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.own import Own
 from pretrain.config.run import Run
 
@@ -51,6 +52,20 @@ def _mlp_whole(case: Case) -> Violations:
         yield Problem("model.mlp.class", part.path, rule, "parallel.tensor: 1, or derive from one of them")
 
 
+def _mlp_parameters(case: Case) -> Violations:
+    part = case.run.model.mlp
+    if part is None or list(part.problems("model.mlp", own.MLP)):
+        return
+    try:
+        buffers = [name for name, _ in own_mlp(case.run.model).named_buffers()]
+    except ConfigError as error:
+        yield from error.problems
+        return
+    if buffers:
+        rule = f"must keep nothing but parameters, has the buffers {', '.join(buffers)}"
+        yield Problem("model.mlp.class", part.path, rule, "make it an nn.Parameter, or compute it in forward")
+
+
 OWN = (
     Constraint(
         "own-parts",
@@ -69,5 +84,11 @@ OWN = (
         "tensor > 1 => an own MLP derives from ours",
         "only layers named gate, up and down are known to be cut into columns and rows",
         _mlp_whole,
+    ),
+    Constraint(
+        "own-mlp-parameters",
+        "an own MLP is a torch module without buffers",
+        "checkpoints hold parameters alone, and initial weights follow from their names",
+        _mlp_parameters,
     ),
 )

@@ -9,14 +9,14 @@ from pretrain.corpus.report import found, sections
 from pretrain.corpus.workspace import REPORT
 from pretrain.page import Section
 from pretrain.page.html import join, tag
-from pretrain.shards.files import write_atomically
+from pretrain.shards.files import write_where_asked
 from pretrain.shards.manifest import Manifest
 
 
 def write(manifest: Manifest, folder: Path, out: Path | None = None) -> Path:
-    """Write the page to `out`, or into `folder`, and return its path. Raises ConfigError when the disk is full."""
+    """Write the page to `out`, or into `folder`, and return its path. Raises ConfigError when it cannot be written."""
     out = out or folder / REPORT
-    write_atomically(out, render(manifest, folder).encode())
+    write_where_asked(out, render(manifest, folder).encode())
     return out
 
 

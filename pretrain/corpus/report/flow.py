@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from graphlib import TopologicalSorter
 
+from pretrain.config.units import size
 from pretrain.corpus.report.charts import color, lighter
-from pretrain.page.html import Html, share, size, tag
+from pretrain.page.html import Html, share, tag
 from pretrain.shards.manifest import Manifest, Source, Stage
 
 LEFT, STEP, HALF, TEXT, GAP, HEAD = 90.0, 102.0, 32.0, 28.0, 14.0, 36.0
 """Pixels: names of the sources, a stage, half a lane, the numbers above and below it, between lanes, the heading."""
 LANE = 2 * (HALF + TEXT) + GAP
 LOST = "#f3c9c4"
+LONGEST = 16
+"""Letters of a name that have room: more would run under the ribbons, or into the next stage."""
 
 Column = tuple[str, int]
 """A stage: its name and how many of that name were before it in its source."""
@@ -51,21 +54,22 @@ def _columns(source: Source) -> list[Column]:
 
 
 def _heading(place: int, name: str) -> list[Html]:
-    """A word a line."""
-    return [_text(_x(place), 14 + 13 * i, word, "heading") for i, word in enumerate(name.split("_", 1))]
+    """A word a line; of an import path the class."""
+    words = name.rpartition(".")[2].split("_", 1)
+    return [_name(_x(place), 14 + 13 * i, word, name, "heading") for i, word in enumerate(words)]
 
 
 def _lane(manifest: Manifest, index: int, name: str, place: dict[Column, int]) -> Html:
     source, y = manifest.sources[name], HEAD + LANE * index + TEXT + HALF
     if not source.stages:
-        return _text(0, y + 4, name, "name")
+        return _name(0, y + 4, name, name)
     at = [0, *(place[column] for column in _columns(source))]
     first, stages = source.stages[0], source.stages
     documents = [first.documents_in, *(stage.documents_out for stage in stages)]
     sizes = [first.bytes_in, *(stage.bytes_out for stage in stages)]
     return tag(
         "g",
-        _text(0, y + 4, name, "name"),
+        _name(0, y + 4, name, name),
         _ribbon(at, documents, y, -HALF, color(index)),
         _ribbon(at, sizes, y, HALF, lighter(color(index))),
         *_numbers(at, documents, [f"{count:,}" for count in documents], y - HALF - TEXT + 11),
@@ -107,6 +111,12 @@ def _told(stage: Stage, place: int, y: float) -> Html:
     told += f"{stage.bytes_in:,} to {stage.bytes_out:,} bytes"
     line = {"x1": _x(place), "x2": _x(place), "y1": y - HALF, "y2": y + HALF}
     return tag("line", tag("title", told), class_="stage", **line)
+
+
+def _name(x: float, y: float, text: str, whole: str, class_: str = "name") -> Html:
+    """A name, cut to LONGEST; the whole shows when pointed at."""
+    shown = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return tag("text", shown, tag("title", whole) if shown != whole else "", x=x, y=y, class_=class_)
 
 
 def _x(place: int) -> float:

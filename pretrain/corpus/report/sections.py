@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain.config.units import short
+from pretrain.config.units import short, size
 from pretrain.corpus.report import found
 from pretrain.corpus.report.charts import bars, color, histogram, legend, panel, panels
 from pretrain.corpus.report.flow import flow
 from pretrain.corpus.show import summarize
-from pretrain.page.html import Html, join, share, size, table, tag
+from pretrain.page.html import Html, join, share, table, tag
 from pretrain.shards.manifest import Manifest
 
 Statistics = Mapping[str, Any]

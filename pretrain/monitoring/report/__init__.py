@@ -10,7 +10,7 @@ from pretrain.monitoring.report.part import Part
 from pretrain.monitoring.report.read import RunRecord, read_runs
 from pretrain.monitoring.report.sections import SECTIONS
 from pretrain.page.html import Html, tag
-from pretrain.shards.files import write_atomically
+from pretrain.shards.files import write_where_asked
 
 FILE = "report.html"
 
@@ -19,12 +19,12 @@ def write(directories: Sequence[Path], out: Path | None = None, pictures: Path |
     """Write the page to `out` (default: into the run directory, or here for several runs), and with `pictures` each
     figure as SVG and PNG into that directory. Returns the paths.
 
-    Raises ConfigError for a directory that is not a run's, or when the disk is full.
+    Raises ConfigError for a directory that is not a run's, or when a file cannot be written.
     """
     runs = read_runs(list(directories))
     parts = make_parts(runs)
     out = out or (runs[0].directory / FILE if len(runs) == 1 else Path(FILE))
-    write_atomically(out, render(runs, parts).encode())
+    write_where_asked(out, render(runs, parts).encode())
     saved = [path for part in parts for picture in part.pictures for path in picture.save(pictures)] if pictures else []
     return [out, *saved]
 

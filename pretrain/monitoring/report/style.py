@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretrain.page.html import Html, tag
-from pretrain.shards.files import write_atomically
+from pretrain.shards.files import write_where_asked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +24,8 @@ INK, QUIET, LINE, PAPER = "#1c2530", "#5d6b7a", "#d9dee4", "#ffffff"
 """Text, lines and background."""
 TURNING = {INK: "ink", QUIET: "quiet", LINE: "line", PAPER: "paper", COLORS[0]: "blue"}
 """Colours that the page replaces by its own, which are others in the dark."""
-FONTS = ("Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
-"""The first that is installed; matplotlib brings the last."""
+FONTS = ("Helvetica", "Arial", "Liberation Sans", "DejaVu Sans", "Noto Sans CJK KR", "NanumGothic", "Malgun Gothic")
+"""For each letter the first that is installed and has it; matplotlib brings DejaVu."""
 DPI = 300
 """Of PNG files."""
 
@@ -51,9 +52,10 @@ class Picture(NamedTuple):
         png = io.BytesIO()
         with house_style():
             self.figure.savefig(png, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-        paths = [directory / f"{re.sub('[^A-Za-z0-9._-]', '-', self.name)}{ending}" for ending in (".svg", ".png")]
-        write_atomically(paths[0], _svg(self.figure, "white").encode())
-        write_atomically(paths[1], png.getvalue())
+        name = re.sub(r"[^\w.-]", "-", self.name)
+        paths = [directory / f"{name}{ending}" for ending in (".svg", ".png")]
+        write_where_asked(paths[0], _svg(self.figure, "white").encode())
+        write_where_asked(paths[1], png.getvalue())
         return paths
 
 
@@ -73,6 +75,7 @@ def house_style() -> Iterator[None]:
         "font.family": "sans-serif",
         "font.sans-serif": [font for font in FONTS if font in installed],
         "font.size": 9.0,
+        "text.parse_math": False,  # names of runs and sources come from anywhere
         "text.color": INK,
         "axes.edgecolor": QUIET,
         "axes.linewidth": 0.7,
@@ -104,7 +107,8 @@ def house_style() -> Iterator[None]:
 def _svg(figure: Figure, background: str) -> str:
     """The same bytes for the same figure: no date, no version; numbers as exact as a screen can show."""
     text = io.StringIO()
-    with house_style():
+    with house_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's browser has the letters
         figure.savefig(text, format="svg", facecolor=background, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]

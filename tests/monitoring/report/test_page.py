@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,39 @@ def test_what_could_not_be_read_is_told(tmp_path: Path) -> None:
     assert "Not everything could be read." in page.all and "one: metrics.jsonl: 1 left out, line 26" in page.all
 
 
+def test_a_run_whose_losses_are_no_numbers(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    nothing = {"loss": None, "loss/web": None, "loss/books": None, "grad_norm": None}
+    write_rows(path / "metrics.jsonl", [train_row(step, 1.0) | nothing for step in (1, 2)])
+    assert "Not validated yet; no training loss is one." in page_of(path).all
+    both = [train_row(1, 5.0), train_row(2, 1.0) | nothing, validation_row(2, 1.0) | nothing | {"bits_per_byte": None}]
+    write_rows(path / "metrics.jsonl", both)
+    assert "No validation loss is a number; the training loss is 5.0000." in page_of(path).all
+
+
+@pytest.mark.filterwarnings("error:Glyph:UserWarning")
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Neither formulas nor letters that a font lacks; and two names never become one file."""
+    text = attempt_rows((1000.0, 1030.0, 0, 14, "failed"), (1040.0, 1075.0, 10, 20, "finished"))
+    path = make_run(tmp_path / "run", config=merge(CONFIG, {"name": r"a$\frac$b"}), attempts_jsonl=text)
+    metrics = (path / "metrics.jsonl").read_text()
+    (path / "metrics.jsonl").write_text(metrics.replace("/web", "/뉴스").replace("/books", "/위키"))
+    page = page_of(path)
+    assert r"Events: a$\frac$b" in page.all and "뉴스, nats per token" in page.all
+    pictures = [picture for part in make_parts(read_runs([path])) for picture in part.pictures]
+    with warnings.catch_warnings(action="ignore"):  # of letters in the PNG, where no font has them
+        saved = [file for picture in pictures if picture.name.startswith("loss-") for file in picture.save(tmp_path)]
+    assert {file.name for file in saved} >= {"loss-뉴스.svg", "loss-위키.svg", "loss-뉴스.png"}
+
+
+@pytest.mark.parametrize("out", ["", "file/page.html"])
+def test_a_page_that_cannot_be_written(tmp_path: Path, out: str) -> None:
+    path = make_run(tmp_path / "run", steps=1)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write([path], tmp_path / out)
+
+
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:
     runs = read_runs([make_run(tmp_path / "run")])
     first, second = make_parts(runs), make_parts(runs)
@@ -154,3 +188,10 @@ def test_command(tmp_path: Path) -> None:
         invoke(app, ["report", str(tmp_path / "empty")], catch_exceptions=False)
     with pytest.raises(ConfigError, match="must be a file or a name"):
         invoke(app, ["report", str(tmp_path / "nothing")], catch_exceptions=False)
+
+
+def test_a_prompt_asks_for_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("pretrain.training.samples.write_samples", lambda run, prompts, tell: asked.append(prompts))
+    CliRunner().invoke(app, ["report", str(make_run(tmp_path / "run", steps=1)), "--prompt", "The"])
+    assert asked == [["The"]]

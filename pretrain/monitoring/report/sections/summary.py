@@ -78,7 +78,9 @@ def _sentences(run: RunRecord) -> Iterator[str]:
 def _losses(run: RunRecord) -> Iterator[str]:
     last, bits = run.validation.last("loss"), run.validation.last("bits_per_byte")
     if last is None:
-        yield f"Not validated yet; the training loss is {run.train.last('loss'):.4f}."
+        told = "No validation loss is a number" if len(run.validation) else "Not validated yet"
+        loss = run.train.last("loss")
+        yield f"{told}; the training loss is {loss:.4f}." if loss is not None else f"{told}; no training loss is one."
         return
     losses = run.validation["loss"]
     best = int(np.nanargmin(losses))
