@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,16 @@ def read_rows(path: Path, broken: Callable[[int, str], None] | None = None) -> I
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Drop the rows after `step`, all of them at step 0: the run goes on from there and writes them again."""
-    kept = [orjson.dumps(row) for row in read_rows(path) if step and row["step"] <= step]
+    """Drop the rows after `step`, all of them at step 0: the run goes on from there and writes them again.
+
+    Lines that are no JSON (a failing disk) do not keep it from that: they are left out, and the file with them is kept.
+    """
+    broken: list[int] = []
+    rows = read_rows(path, lambda number, _: broken.append(number))
+    kept = [orjson.dumps(row) for row in rows if step and row["step"] <= step]
+    if broken:
+        damaged = shutil.copyfile(path, path.with_suffix(".jsonl.damaged"))
+        print(f"{path}: line {broken[0]} and {len(broken) - 1} more are no JSON: left out, {damaged.name} has them")
     temporary = path.with_suffix(".jsonl.tmp")
     with open(temporary, "wb") as file:
         file.writelines(line + b"\n" for line in kept)

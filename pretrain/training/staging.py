@@ -21,6 +21,7 @@ from typing import NamedTuple, TextIO
 
 from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
+from pretrain.config.units import size
 from pretrain.monitoring.lines import clock
 from pretrain.parallel.place import find_place
 from pretrain.parallel.process import World
@@ -72,7 +73,7 @@ def stage(run: Run, manifest: Manifest, world: World) -> tuple[Manifest, list[st
     machines = f" on each of {len(copies)} machines" if len(copies) > 1 else ""
     most, slowest = max(one.bytes for one in copies), max(one.seconds for one in copies)
     home = home_of(manifest, Path(run.data.stage))
-    return copied_to(manifest, home), [f"staged in {home}{machines}: {_size(most)} copied in {slowest:.1f} s"]
+    return copied_to(manifest, home), [f"staged in {home}{machines}: {size(most)} copied in {slowest:.1f} s"]
 
 
 def needed_sources(run: Run, manifest: Manifest) -> set[str]:
@@ -111,7 +112,7 @@ def copy_corpus(manifest: Manifest, directory: Path, sources: Collection[str], s
         with _locked(home):
             files = list(_files(manifest, home, sources))
             sizes = file_sizes(file.target for file in files)
-            missing = [file for file, size in zip(files, sizes, strict=True) if size != file.bytes]
+            missing = [file for file, there in zip(files, sizes, strict=True) if there != file.bytes]
             total = sum(file.bytes for file in missing)
             _check_room(home, total)
             with _shown(total, sys.stderr if show else None) as advance, ThreadPoolExecutor(THREADS) as pool:
@@ -144,7 +145,7 @@ def _inside(path: str) -> str:
 def _check_room(home: Path, needed: int) -> None:
     free = shutil.disk_usage(home).free
     if needed > free:
-        rule = f"must have room for {_size(needed)} more; {_size(free)} are free"
+        rule = f"must have room for {size(needed)} more; {size(free)} are free"
         fix = "free some, give a directory on a larger disk, or leave data.stage out"
         raise ConfigError.of("data.stage", str(home.parent), rule, fix)
 
@@ -194,7 +195,7 @@ def _shown(total: int, stream: TextIO | None) -> Iterator[Callable[[int], None]]
         columns = ("staging", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(file=stream)) as progress:
             task = progress.add_task("", total=total)
-            yield lambda size: progress.advance(task, size)
+            yield lambda count: progress.advance(task, count)
     else:
         yield Lines(total, stream).advance
 
@@ -207,21 +208,14 @@ class Lines:
         self._done, self._started = 0, time.monotonic()
         self._last, self._lock = self._started, threading.Lock()
 
-    def advance(self, size: int) -> None:
+    def advance(self, count: int) -> None:
         """So many more bytes are copied."""
         with self._lock:
-            self._done += size
+            self._done += count
             now = time.monotonic()
             if self._done < self._total and now - self._last < self._seconds:
                 return
             self._last, rate = now, self._done / max(now - self._started, 1e-9)
             left = clock((self._total - self._done) / rate)
-            line = f"staging: {_size(self._done)} of {_size(self._total)}, {_size(rate)}/s, {left} left"
+            line = f"staging: {size(self._done)} of {size(self._total)}, {size(rate)}/s, {left} left"
             print(line, file=self._stream, flush=True)
-
-
-def _size(count: float) -> str:
-    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= limit:
-            return f"{count / limit:.3g} {unit}"
-    return f"{count:.0f} B"

@@ -30,6 +30,15 @@ def test_a_broken_line_in_the_middle_is_not_hidden(tmp_path: Path) -> None:
         list(read_rows(path))
 
 
+def test_a_broken_line_does_not_keep_a_run_from_going_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, text = tmp_path / "m.jsonl", b'{"kind":"train","step":1}\n\0\0\0\n{"kind":"train","step":2}\n'
+    path.write_bytes(text)
+    cut_back(path, 2)
+    assert path.read_bytes() == b'{"kind":"train","step":1}\n{"kind":"train","step":2}\n'
+    assert (tmp_path / "m.jsonl.damaged").read_bytes() == text
+    assert "line 2 and 0 more are no JSON: left out, m.jsonl.damaged has them" in capsys.readouterr().out
+
+
 def test_a_run_without_a_file_starts_one(tmp_path: Path) -> None:
     cut_back(tmp_path / "m.jsonl", 0)
     assert list(read_rows(tmp_path / "m.jsonl")) == []

@@ -32,6 +32,11 @@ def other(tmp_path: Path, **changes: Any) -> Path:
     return make_run(tmp_path / "two", config=merge(CONFIG, {"name": "two", **changes}))
 
 
+def test_uncommitted_code_is_not_handed_around(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path / "run"))
+    assert "torch==2" in page.all and "hidden" not in page.all
+
+
 def test_a_finished_run(tmp_path: Path) -> None:
     text = attempt_rows((1000.0, 1030.0, 0, 14, "failed"), (1040.0, 1075.0, 10, 20, "finished"))
     page = page_of(make_run(tmp_path / "run", attempts_jsonl=text))
@@ -182,7 +187,9 @@ def test_command(tmp_path: Path) -> None:
     pictures = tmp_path / "new" / "pictures"
     done = invoke(app, ["report", str(path), "--out", str(tmp_path / "x.html"), "--png", str(pictures)])
     assert done.output == f"wrote {tmp_path / 'x.html'} and 4 files in {pictures}\n"
-    assert sorted(file.name for file in pictures.iterdir()) == ["loss-log.png", "loss-log.svg", "loss.png", "loss.svg"]
+    assert sorted(file.name for file in pictures.iterdir()) == [
+        f"{name}.{kind}" for name in ("loss-on-logarithmic-axes", "loss") for kind in ("png", "svg")
+    ]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="must be a run directory"):
         invoke(app, ["report", str(tmp_path / "empty")], catch_exceptions=False)

@@ -9,9 +9,7 @@ from pretrain.monitoring.report.part import Part
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.page.html import Html, join, table, tag
 
-ABOUT = "Of the last start of each run, from its environment.txt."
-LONGEST = 40_000
-"""Characters shown of a file: its end is the difference to the commit, which may be long."""
+ABOUT = "Of the last start of each run, from its environment.txt, which also has the difference to the commit."
 
 
 def environment(runs: Sequence[RunRecord]) -> Part | None:
@@ -24,7 +22,7 @@ def environment(runs: Sequence[RunRecord]) -> Part | None:
         for run in known
     ]
     files = [
-        tag("details", tag("summary", f"{run.label}: environment.txt"), tag("pre", _cut(run.environment)))
+        tag("details", tag("summary", f"{run.label}: environment.txt"), tag("pre", _shared(run.environment)))
         for run in known
     ]
     machines = table(["run", "hardware", "commit"], rows)
@@ -51,7 +49,6 @@ def _block(run: RunRecord, title: str) -> str:
     return found[1].strip() if found else ""
 
 
-def _cut(text: str) -> str:
-    return (
-        text if len(text) <= LONGEST else f"{text[:LONGEST]}\n... {len(text) - LONGEST:,} characters more in the file"
-    )
+def _shared(text: str) -> str:
+    """Without the difference to the commit: the page is handed around, and nobody has read through that."""
+    return text.partition("== git diff\n")[0]

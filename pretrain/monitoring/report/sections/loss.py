@@ -43,7 +43,9 @@ def loss(runs: Sequence[RunRecord]) -> Part | None:
     with house_style():
         pictures = (
             Picture("loss", f"Loss against tokens, {scale.unit}", _figure(runs, scale, log=False), wide=True),
-            Picture("loss-log", "The same on logarithmic axes", _figure(runs, scale, log=True), wide=True),
+            Picture(
+                "loss-on-logarithmic-axes", "The same on logarithmic axes", _figure(runs, scale, log=True), wide=True
+            ),
         )
     return Part("Loss", ABOUT, join(plots(pictures), notes(_notes(shown, scale)), _last(shown, scale)), pictures)
 
