@@ -26,7 +26,8 @@ def make_run(directory: Path, steps: int = 20, config: dict[str, Any] | None = N
     write(directory / "metrics.jsonl", rows(steps))
     (directory / "run.yaml").write_text(yaml.safe_dump(config or CONFIG))
     (directory / "environment.txt").write_text(
-        "== hardware\nhost a\n\n== git commit\n0123456789abcdef\n\n== packages\ntorch==2\n\n== git diff\n+key = hidden\n"
+        "== hardware\nhost a\n\n== git commit\n0123456789abcdef\n\n== packages\ntorch==2\n\n"
+        "== git diff\n+key = hidden\n"
     )
     for name, content in files.items():
         (directory / name.replace("_", ".")).write_text(content)
