@@ -24,6 +24,15 @@ MAY_FALL = "attention scores"
 appendix D.2, who therefore let queries start at 0): looked at for growth only."""
 
 
+ALONE = (
+    "parallel={tensor: 1, pipe: 1, zero: 0}",
+    "precision={compute: fp32}",
+    "deepspeed={}",
+    "train.compile=false",
+)
+"""What is changed in a run so that one process can train it: the layout is no matter of the width."""
+
+
 @dataclass(frozen=True)
 class Coordinates:
     """What was found at each width, ascending."""
