@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.processes import train_processes, train_rows
-from tests.training.layouts import LLAMA, run_of
+from tests.training.layouts import GPT3, LLAMA, MUP, run_of
 
 SAVED = ["parallel.tensor=2", "parallel.pipe=2", "parallel.zero=1"]
 """On 8 processes: tensor 2 x pipe 2 x data 2."""
@@ -72,3 +72,16 @@ def test_bf16_goes_on_elsewhere(corpus: Path, tmp_path: Path) -> None:
     for name, changes in {"a": ["parallel.zero=3"], "b": ["parallel.zero=1", "parallel.pipe=2"]}.items():
         rows = go_on(run, tmp_path / name, 2, changes)
         assert train_rows(rows, "loss") == pytest.approx(undisturbed, abs=1e-3)
+
+
+@pytest.mark.parametrize("zero", [0, 2])
+def test_mup_goes_on_elsewhere(zero: int, corpus: Path, tmp_path: Path) -> None:
+    """Its matrices are a group of the optimizer of their own, whose order ZeRO 0 saves moments in."""
+    run = run_saving(corpus, tmp_path / "saved", model={**GPT3, **MUP})
+    undisturbed = train_rows(train_processes(run, 2, [f"parallel.zero={zero}"]), "loss")
+    for name, changes in {
+        "cut": ["parallel.tensor=2", "parallel.pipe=2", "parallel.zero=1"],
+        "zero3": ["parallel.zero=3"],
+    }.items():
+        rows = go_on(run, tmp_path / name, 4 if name == "cut" else 2, changes)
+        assert train_rows(rows, "loss") == pytest.approx(undisturbed, abs=1e-6)
