@@ -1,4 +1,4 @@
-"""What a training step costs against peers: python -m benchmarks.step [ROW ...]
+"""What a training step costs against peers: python -m benchmarks.step [ROW ...] [--rounds 5]
 
 6 layers, d_model 384, 256 tokens, vocabulary 8,192, 8 samples a step in one process with one thread; fp32 master
 weights, AdamW and clipping everywhere. Ours is `pretrain train` itself with corpus, checkpoints and local metrics; the
@@ -13,6 +13,7 @@ compiled  the same with torch.compile
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -27,7 +28,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-ROUNDS = 5
 WARM, STEPS = {"fp32": 2, "bf16": 1}, {"fp32": 8, "bf16": 2}
 """Where a CPU has no bf16 instructions a step of it takes half a minute."""
 LAYERS, WIDTH, HEADS, LENGTH, VOCABULARY, SAMPLES = 6, 384, 6, 256, 8192, 8
@@ -72,14 +72,18 @@ def main() -> None:
     """Print a table with ratios to the plain loop."""
     from tests.synthetic import make_corpus
 
-    rows = sys.argv[1:] or [*rows_here()]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="such as ours-fp32 or plain-bf16-compiled; default: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    rows = asked.rows or [*rows_here()]
     found: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         make_corpus(Path(folder) / "corpus", VOCABULARY, 200_000, 2_000)
-        for number in range(ROUNDS):
+        for number in range(asked.rounds):
             for row in rows if number % 2 == 0 else reversed(rows):
                 found[row].append(measure(row, Path(folder), number))
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; one thread, {ROUNDS} rounds\n")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; one thread, {asked.rounds} rounds\n")
     print(
         "| step | CPU seconds | tokens per CPU second | to plain | peak memory | to plain |\n|---|---|---|---|---|---|"
     )
