@@ -1,25 +1,27 @@
-"""What a checkpoint costs: python -m benchmarks.checkpoints [DIRECTORY]
+"""What a checkpoint costs: python -m benchmarks.checkpoints [DIRECTORY] [--pairs 5]
 
 A model of 200M parameters trains in fp32 under ZeRO 1 in one process, and saves in turn synchronously
-and asynchronously, after each has done so once; before each pair `dd` with conv=fsync writes as many bytes there.
+and asynchronously, after each has done so once; before each pair `dd` with conv=fsync writes as many bytes there. After
+each the synchronous one is read as plain bytes, checked and loaded, all from the page cache.
 The disk of DIRECTORY (default: the temporary one) needs 15 GB, the memory too, and both processors should be idle.
 (In bf16 a step takes a minute on processors without AVX-512, whatever is saved.)
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-PAIRS, QUIET = 5, 1
+QUIET = 1
 MODEL = {"layers": 12, "d_model": 1152, "heads": 9, "context": 64, "vocab_size": 8192, "dropout": 0.0}
 RUN = {
     "name": "checkpoints",
@@ -48,14 +50,17 @@ class Figures:
     beside: list[float] = field(default_factory=list)
     quiet_cpu: list[float] = field(default_factory=list)
     beside_cpu: list[float] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
+    checked: list[float] = field(default_factory=list)
+    loaded: list[float] = field(default_factory=list)
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, pairs: int) -> None:
     """Measure and print the table."""
-    step, saver_of, size = prepare(directory)
+    step, saver_of, load, size = prepare(directory)
     figures, saved = Figures(), []
     ways = {way: saver_of(directory / way, way == "asynchronous", saved.append) for way in ("sync", "asynchronous")}
-    for number in range(PAIRS + 1):
+    for number in range(pairs + 1):
         figures.dd.append(dd(directory, saved[-1].bytes) if saved else 0.0)
         for _ in range(QUIET):
             timed(step, figures.quiet, figures.quiet_cpu)
@@ -71,13 +76,17 @@ def main(directory: Path) -> None:
             timed(lambda: step(ways["asynchronous"].hold), figures.beside, figures.beside_cpu)
         figures.blocked.append(saved[-1].blocked_seconds)
         figures.written.append(saved[-1].write_seconds)
+        newest = max((directory / "sync").glob("step-*[0-9]"))
+        for action, seconds in ((read, figures.read), (check, figures.checked), (load, figures.loaded)):
+            timed(partial(action, newest), seconds, [])
         if not number:  # the first allocates
             figures = Figures()
-    print(table(figures, size, saved[-1].bytes))
+    print(table(figures, size, saved[-1].bytes, pairs))
 
 
-def prepare(directory: Path) -> tuple[Callable[..., None], Callable[..., Any], int]:
-    """One optimizer step, given what to wait for before the update; how a Saver is made; the number of parameters."""
+def prepare(directory: Path) -> tuple[Callable[..., None], Callable[..., Any], Callable[[Path], None], int]:
+    """One optimizer step, given what to wait for before the update; what makes a Saver; what loads; the parameters."""
+    from pretrain.checkpoint.load import load_as_written
     from pretrain.checkpoint.save import Saver
     from pretrain.config.checkpoint import Checkpoint
     from pretrain.config.run import Run
@@ -100,8 +109,11 @@ def prepare(directory: Path) -> tuple[Callable[..., None], Callable[..., Any], i
         config = Checkpoint(asynchronous=asynchronous, keep_last=1)
         return Saver(runner.engine, folder, config, world, lambda _: None, report, print)
 
+    def load(checkpoint: Path) -> None:
+        load_as_written(runner.engine, checkpoint, world)
+
     step()
-    return step, saver, sum(p.numel() for p in runner.engine.module.parameters())
+    return step, saver, load, sum(p.numel() for p in runner.engine.module.parameters())
 
 
 def state(number: int) -> Any:
@@ -137,7 +149,25 @@ def dd(directory: Path, size: int) -> float:
     return seconds
 
 
-def table(figures: Figures, parameters: int, size: int) -> str:
+def read(checkpoint: Path) -> None:
+    """All bytes of all files, 16 MB at a time."""
+    buffer = bytearray(2**24)
+    for path in checkpoint.rglob("*"):
+        if path.is_file():
+            with open(path, "rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+
+
+def check(checkpoint: Path) -> None:
+    """SHA-256 of all files, as every start does."""
+    from pretrain.checkpoint.files import damage
+
+    if wrong := damage(checkpoint):
+        raise SystemExit(wrong)
+
+
+def table(figures: Figures, parameters: int, size: int, pairs: int) -> str:
     """All figures as Markdown."""
     rows = {
         "synchronous checkpoint: training stands still": figures.sync,
@@ -151,11 +181,15 @@ def table(figures: Figures, parameters: int, size: int) -> str:
         "a step while a checkpoint is written": figures.beside,
         "processor time of the training thread in a step, quiet": figures.quiet_cpu,
         "the same while a checkpoint is written": figures.beside_cpu,
+        "reading the bytes of its files, from the page cache": figures.read,
+        "checking them, as every start does": figures.checked,
+        "loading them into the engine": figures.loaded,
     }
     ratios = {
         "standing still, asynchronous / synchronous (wanted <= 0.10)": middle_ratio(figures.blocked, figures.sync),
         "throughput, synchronous / dd (wanted >= 0.80)": middle_ratio(figures.dd, figures.sync_written),
         "throughput, asynchronous beside training / dd": middle_ratio(figures.dd, figures.written),
+        "throughput, loading / reading (wanted >= 0.50)": middle_ratio(figures.read, figures.loaded),
         "step while written / quiet": statistics.median(figures.beside) / statistics.median(figures.quiet),
     }
     lines = [
@@ -164,7 +198,7 @@ def table(figures: Figures, parameters: int, size: int) -> str:
     ]
     return "\n".join(
         [
-            f"{parameters:,} parameters, {size / 1e9:.2f} GB, {PAIRS} pairs\n",
+            f"{parameters:,} parameters, {size / 1e9:.2f} GB, {pairs} pairs\n",
             "| seconds | median | from - to |\n|---|---|---|",
             *lines,
             "\n| ratio | median of pairs |\n|---|---|",
@@ -179,8 +213,12 @@ def middle_ratio(above: list[float], below: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    place = Path(tempfile.mkdtemp(dir=sys.argv[1] if len(sys.argv) > 1 else None))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", nargs="?", type=Path)
+    parser.add_argument("--pairs", type=int, default=5)
+    asked = parser.parse_args()
+    place = Path(tempfile.mkdtemp(dir=asked.directory))
     try:
-        main(place)
+        main(place, asked.pairs)
     finally:
         shutil.rmtree(place)

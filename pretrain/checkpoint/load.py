@@ -64,7 +64,7 @@ def resume(
     saved = read_state(checkpoint)
     check_same(saved, now, checkpoint)
     if saved.layout == now.layout:
-        _load_as_written(engine, checkpoint, mesh.world)
+        load_as_written(engine, checkpoint, mesh.world)
     else:
         parts = Saved(checkpoint, model)
         say(
@@ -79,7 +79,7 @@ def resume(
     return replace(saved, plan=now.plan, plan_fingerprint=now.plan_fingerprint, layout=now.layout)
 
 
-def _load_as_written(engine: Any, checkpoint: Path, world: World) -> None:
+def load_as_written(engine: Any, checkpoint: Path, world: World) -> None:
     """Each rank its own files, bit for bit."""
     engine.checkpoint_engine = CollectingEngine()
     asked, clip = [dict(group, params=None) for group in engine.optimizer.param_groups], engine.gradient_clipping()
