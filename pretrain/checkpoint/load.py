@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pretrain.checkpoint.engine import CollectingEngine
 from pretrain.checkpoint.files import damage, list_checkpoints, set_aside
@@ -83,13 +85,42 @@ def load_as_written(engine: Any, checkpoint: Path, world: World) -> None:
     """Each rank its own files, bit for bit."""
     engine.checkpoint_engine = CollectingEngine()
     asked, clip = [dict(group, params=None) for group in engine.optimizer.param_groups], engine.gradient_clipping()
-    engine.load_checkpoint(str(checkpoint), tag="engine")
+    with _moments_in_place(getattr(engine.optimizer, "optimizer", engine.optimizer)):
+        engine.load_checkpoint(str(checkpoint), tag="engine")
     # DeepSpeed brings back the settings of the checkpoint too; those of the run count, which may have changed
     for group, wanted in zip(engine.optimizer.param_groups, asked, strict=True):
         group.update({name: value for name, value in wanted.items() if name != "params"})
     if hasattr(engine.optimizer, "clip_grad"):
         engine.optimizer.clip_grad = clip
     set_random_state(load_tensors(checkpoint / f"rng-{world.rank:05d}.pt"))
+
+
+@contextmanager
+def _moments_in_place(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Inside, loading a state copies it into the moments that are there.
+
+    torch would take over the tensors of the file, which lie in it: to copy them into memory that is in use already is
+    four times as fast as into new memory (docs/checkpoints.md).
+    """
+    before = {parameter: dict(state) for parameter, state in optimizer.state.items()}
+
+    def copy(loaded: torch.optim.Optimizer) -> None:
+        for parameter, state in loaded.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    state[name] = _copied(value, before.get(parameter, {}).get(name))
+
+    hook = optimizer.register_load_state_dict_post_hook(copy)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _copied(value: Tensor, into: object) -> Tensor:
+    if isinstance(into, Tensor) and (into.shape, into.dtype, into.device) == (value.shape, value.dtype, value.device):
+        return into.copy_(value)
+    return value.clone()
 
 
 def set_random_state(state: dict[str, torch.Tensor]) -> None:
