@@ -188,6 +188,11 @@ class Replaceable(Section):
     own: Own | None = None
     """The own part; in a YAML its `class` and arguments stand in the section itself."""
 
+    @classmethod
+    def keys(cls) -> set[str]:
+        """As of any section, but an own part has its `class` where the field is."""
+        return super().keys() - {"own"} | {"class"}
+
     @model_validator(mode="before")
     @classmethod
     def _fold(cls, value: object) -> object:
