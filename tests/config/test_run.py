@@ -27,7 +27,7 @@ WRONG = {
     "negative weight": ({"data": {"mixture": {"a": -1}}}, "data.mixture.a", "must not be negative", ""),
     "name": ({"name": "../x"}, "name", "pattern", ""),
     "number format": ({"precision": {"compute": "fp8"}}, "precision.compute", "'fp32', 'bf16' or 'fp16'", ""),
-    "scale of bf16": ({"precision": {"loss_scale": {}}}, "precision", "bf16 has the range of fp32", "compute: fp16"),
+    "scale of bf16": ({"precision": {"loss_scale": {}}}, "precision", "for fp16, this is bf16", "compute: fp16"),
     "uneven scale": (
         {"precision": {"compute": "fp16", "loss_scale": {"initial": 60000}}},
         "loss_scale.initial",
