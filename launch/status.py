@@ -17,8 +17,8 @@ from launch import slurm
 from launch.checks import newest_checkpoint
 from launch.logs import TAIL
 from launch.record import describe, holder, read_json, read_launch
-from pretrain.config.errors import ConfigError
-from pretrain.config.load import load_run
+from pretrain.config.errors import ConfigError, nearest
+from pretrain.config.load import find, load_run
 from pretrain.resilience.attempts import Attempt, read_attempts
 from pretrain.resilience.locks import is_locked
 from pretrain.resilience.stop import read_stop
@@ -66,13 +66,20 @@ class Status:
 
 
 def run_directory(run: str | None) -> Path:
-    """The directory that a RUN.yaml, a name in configs/runs/ or a path means. Raises ConfigError."""
+    """The directory that a path, a name in runs/ or configs/runs/, or a RUN.yaml means. Raises ConfigError."""
     path = Path(run or "")
     if run and path.is_dir():
         return path
     if run and (Path("runs") / run).is_dir():
         return Path("runs") / run
-    directory = Path(load_run(run or "").run_directory)
+    try:
+        file = find(run or "", "runs")
+    except ConfigError:
+        guess = nearest(run or "", [known.name for known in all_runs()])
+        rule = "must be a run directory, a name in runs/ or configs/runs/, or a RUN.yaml"
+        fix = f"did you mean {guess!r}?" if guess else "give runs/NAME; `pretrain status` lists them"
+        raise ConfigError.of("run", run, rule, fix) from None
+    directory = Path(load_run(file).run_directory)
     if not directory.is_dir():
         raise ConfigError.of("run", run, f"has no run directory {directory} yet", "launch it, or give the directory")
     return directory

@@ -18,7 +18,7 @@ TextField = Annotated[str, typer.Option(help="Field or column of the text.")]
 @app.command()
 def train(
     files: Annotated[list[str], typer.Argument(help="Text, .jsonl or .parquet files (.gz, .zst); globs are fine.")],
-    output: Annotated[Path, typer.Option(help="Directory to write.")],
+    output: Annotated[Path, typer.Option(help="A new or empty directory.")],
     vocab_size: Annotated[str, typer.Option(help="Entries, such as 32000 or 50k.")],
     algorithm: Annotated[str, typer.Option(help="byte-bpe, sentencepiece-bpe or sentencepiece-unigram.")] = "byte-bpe",
     sample: Annotated[str, typer.Option(help="Stop at this many bytes of text; held in memory.")] = "1GB",
@@ -32,9 +32,11 @@ def train(
     text_field: TextField = "text",
 ) -> None:
     """Train a tokenizer on files, in order. A corpus recipe can train one too (tokenizer.train)."""
+    from pretrain.checkpoint.huggingface.beside import check_target
     from pretrain.corpus.texts import texts_of_files
     from tokenizer import train_tokenizer
 
+    check_target(output, "--output")
     training = _training(vocab_size, sample, algorithm, special or [], character_coverage, split_digits)
     texts = texts_of_files(files, text_field, training.sample)
     tokenizer = train_tokenizer(texts, **training.options())

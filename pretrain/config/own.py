@@ -15,7 +15,7 @@ import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import (
     ConfigDict,
@@ -188,6 +188,11 @@ class Replaceable(Section):
     own: Own | None = None
     """The own part; in a YAML its `class` and arguments stand in the section itself."""
 
+    @classmethod
+    def keys(cls) -> set[str]:
+        """As of any section, but an own part has its `class` where the field is."""
+        return super().keys() - {"own"} | {"class"}
+
     @model_validator(mode="before")
     @classmethod
     def _fold(cls, value: object) -> object:
@@ -223,7 +228,7 @@ class Parameters(NamedTuple):
 
     types: dict[str, TypeAdapter[Any]]
     words: dict[str, str]
-    """Annotations as written."""
+    """Their types in words."""
     required: list[str]
     open: bool
     """Whether it takes any others."""
@@ -235,10 +240,16 @@ class Parameters(NamedTuple):
         hinted = {p.name: hints.get(p.name, Any) for p in named}
         return cls(
             {name: _adapter(hint) for name, hint in hinted.items()},
-            {name: getattr(hint, "__name__", str(hint)) for name, hint in hinted.items()},
+            {name: _word(hint) for name, hint in hinted.items()},
             [p.name for p in named if p.default is p.empty],
             any(p.kind is p.VAR_KEYWORD for p in parameters),
         )
+
+
+def _word(hint: Any) -> str:
+    """A type as a person would say it: int for Tokens, which is Annotated[int, ...]."""
+    plain = hint.__origin__ if typing.get_origin(hint) is Annotated else hint
+    return plain.__name__ if isinstance(plain, type) else str(plain)
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:

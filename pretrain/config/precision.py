@@ -51,7 +51,7 @@ class Precision(Section):
     def _fp16_only(self) -> Self:
         if self.loss_scale and self.compute != "fp16":
             raise ValueError(
-                f"loss_scale is fp16's, {self.compute} has the range of fp32 and needs none"
+                f"loss_scale is for fp16, this is {self.compute}, whose range needs none"
                 "; fix: leave loss_scale out, or compute: fp16"
             )
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
@@ -31,6 +32,11 @@ class Section(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             raise ConfigError(_problems(cls, error, where)) from None
+
+    @classmethod
+    def keys(cls) -> set[str]:
+        """The keys that a YAML may have in the section."""
+        return set(cls.model_fields)
 
     def plain(self) -> dict[str, Any]:
         """The section as YAML and JSON can hold it."""
@@ -76,8 +82,13 @@ def _problem(cls: type[BaseModel], item: dict[str, Any], where: str) -> Problem:
         return Problem(field, item["input"], f"unknown key {location[-1]!r}", fix)
     if item["type"] == "missing":
         return Problem(field, None, "is required", f"add {location[-1]!r} to the YAML")
-    rule = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "model_type":
+        keys = ", ".join(sorted(_keys_at(cls, location)))
+        return Problem(field, item["input"], "must be a mapping of fields", f"write its fields: {keys}")
+    rule = str(item["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
     rule, _, fix = rule.partition("; fix: ")
+    if item["type"] == "literal_error" and (guess := nearest(str(item["input"]), re.findall("'(.*?)'", rule))):
+        fix = f"did you mean {guess!r}?"
     return Problem(field, item["input"], rule, fix or "give a value that satisfies the rule")
 
 
@@ -89,7 +100,7 @@ def _keys_at(cls: type[BaseModel], location: list[str]) -> set[str]:
         if field is None:
             continue  # a list index or a union branch
         current = _section_in(field.annotation) or current
-    return set(current.model_fields)
+    return current.keys() if issubclass(current, Section) else set(current.model_fields)
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:

@@ -100,7 +100,7 @@ def _given(recipe: Corpus) -> Tokenizer | None:
 def _units(name: str, recipe: Corpus) -> list[Unit]:
     try:
         if own := recipe.sources[name].own:
-            own.check(f"sources.{name}", SOURCE, tuple(CorpusSource.model_fields))
+            own.check(f"sources.{name}", SOURCE, tuple(CorpusSource.keys()))
         return find_units(recipe.sources[name])
     except ConfigError as error:
         raise named(name, error) from None

@@ -20,7 +20,7 @@ from pathlib import Path
 from pretrain.config.units import Tokens
 
 class Best:
-    def __init__(self, path: Path, unit: str = "nats", after: Tokens = 0) -> None:
+    def __init__(self, path: Path, unit: str = "nats", after: Tokens = 0, of: tuple[int, int] = (0, 1)) -> None:
         if unit == "furlongs":
             raise ValueError("no such unit")
         self.values = (path, unit, after)
@@ -56,6 +56,8 @@ def test_arguments_become_what_the_class_asks_for() -> None:
         ({"class": "lab_sinks.Best", "pth": "x", "path": "x"}, ("sinks.0.pth", "no parameter 'pth'", "mean 'path'?")),
         ({"class": "lab_sinks.Best"}, ("monitoring.sinks.0.path", "needs it: Path", "add `path:`")),
         ({"class": "lab_sinks.Best", "path": "x", "unit": 3}, ("monitoring.sinks.0.unit = 3", "takes str")),
+        ({"class": "lab_sinks.Best", "path": "x", "after": []}, ("lab_sinks.Best takes int: ",)),
+        ({"class": "lab_sinks.Best", "path": "x", "of": 3}, ("lab_sinks.Best takes tuple[int, int]: ",)),
         ({"class": "lab_sinks.Bets", "path": "x"}, ("has no class 'Bets'", "did you mean lab_sinks.Best?")),
         ({"class": "lab_sings.Best", "path": "x"}, ("cannot be imported", "No module named 'lab_sings'")),
         ({"class": "lab_sinks.Mute"}, ("must have the methods write, flush, rewind, close",)),

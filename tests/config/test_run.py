@@ -13,6 +13,9 @@ WRONG = {
     "unknown section": ({"modle": {}}, "modle", "unknown key 'modle'", "did you mean 'model'?"),
     "unknown nested key": ({"model": {"bands": {"evry": 2}}}, "model.bands.evry", "unknown key", "'every'"),
     "far from any key": ({"batch": {"zzz": 1}}, "batch.zzz", "unknown key 'zzz'", "known keys: global_batch_size"),
+    "of an own part": ({"optimizer": {"zzz": 1}}, "optimizer.zzz", "unknown key", "betas, class, clip"),
+    "nearly a choice": ({"schedule": {"name": "cosin"}}, "schedule.name", "must be 'cosine'", "mean 'cosine'"),
+    "no section": ({"monitoring": {"inside": 3}}, "monitoring.inside", "mapping of fields", "fields: every, noise_d"),
     "wrong unit": ({"train": {"tokens": "2M samples"}}, "train.tokens", "unit 'samples', expected tokens", ""),
     "wrong magnitude": ({"train": {"tokens": "2 zillion"}}, "train.tokens", "unknown unit .zillion.", ""),
     "interval without unit": ({"checkpoint": {"every": 5}}, "checkpoint.every", "needs its unit", ""),
@@ -24,7 +27,7 @@ WRONG = {
     "negative weight": ({"data": {"mixture": {"a": -1}}}, "data.mixture.a", "must not be negative", ""),
     "name": ({"name": "../x"}, "name", "pattern", ""),
     "number format": ({"precision": {"compute": "fp8"}}, "precision.compute", "'fp32', 'bf16' or 'fp16'", ""),
-    "scale of bf16": ({"precision": {"loss_scale": {}}}, "precision", "bf16 has the range of fp32", "compute: fp16"),
+    "scale of bf16": ({"precision": {"loss_scale": {}}}, "precision", "for fp16, this is bf16", "compute: fp16"),
     "uneven scale": (
         {"precision": {"compute": "fp16", "loss_scale": {"initial": 60000}}},
         "loss_scale.initial",

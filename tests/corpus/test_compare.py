@@ -94,3 +94,12 @@ def test_refused(arguments: list[str], rule: str, tokenizer: Path) -> None:
         run(tokenizer, *arguments)
     with pytest.raises(ConfigError, match="must be an existing file or directory"):
         run("nowhere", "--files", "a")
+
+
+def test_training_overwrites_no_tokenizer(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    web = write_jsonl(tmp_path / "web.jsonl", texts("web", 50))
+    before = load_tokenizer(pair[1]).fingerprint
+    with pytest.raises(ConfigError, match=r"--output = .*pieces'\n.*nothing is overwritten"):
+        command = ["train", str(web), "--output", str(pair[1]), "--vocab-size", "512"]
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert load_tokenizer(pair[1]).fingerprint == before

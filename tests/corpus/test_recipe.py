@@ -64,7 +64,7 @@ def source(**change: Any) -> dict[str, Any]:
     [
         ({"sauces": {}}, "did you mean 'sources'"),
         (source(pathes="a"), "did you mean 'paths'"),
-        (source(kind="json"), "Input should be 'jsonl'"),
+        (source(kind="json"), "must be 'jsonl'"),
         (source(weight=-1), "must not be negative"),
         (source(paths=[]), "needs paths"),
         (source(streaming=True), "streaming is for sources of kind huggingface, this is jsonl"),
@@ -112,7 +112,7 @@ def test_training_a_tokenizer() -> None:
         "character_coverage": 0.9995, "split_digits": False,
     }  # fmt: skip
     for wrong, rule in (
-        ({"algorithm": "wordpiece"}, "Input should be 'byte-bpe'"),
+        ({"algorithm": "wordpiece"}, "must be 'byte-bpe'"),
         ({"split_digits": True}, "split_digits is for sentencepiece algorithms, this is byte-bpe"),
         ({"character_coverage": 0.99}, "character_coverage is for sentencepiece algorithms"),
         ({"character_coverage": 1.1, "algorithm": "sentencepiece-bpe"}, "less than or equal to 1"),

@@ -161,6 +161,10 @@ def test_which_run_is_meant(directory: Path, tmp_path: Path, monkeypatch: pytest
     assert run_directory(str(directory)) == directory
     with pytest.raises(ConfigError, match="has no run directory runs/gpt3-125m yet"):
         run_directory("gpt3-125m")
+    with pytest.raises(ConfigError, match="did you mean 'small'"):
+        run_directory("smal")
+    with pytest.raises(ConfigError, match="`pretrain status` lists them"):
+        run_directory("elsewhere")
 
 
 WAITED = "pretrain: rank 3 of 4 ended; this rank was waiting for it and is ended\n"

@@ -12,13 +12,13 @@ from pretrain.config.errors import ConfigError
 from pretrain.shards.files import FULL, sync_directory
 
 
-def check_target(target: Path) -> None:
+def check_target(target: Path, option: str = "--to") -> None:
     """Raises ConfigError unless `target` is empty or not there."""
     if target.is_dir() and not any(target.iterdir()):
         return
     if target.exists() or target.is_symlink():
         rule = "must be a new or an empty directory: nothing is overwritten"
-        raise ConfigError.of("--to", str(target), rule, "give another one, or remove it")
+        raise ConfigError.of(option, str(target), rule, "give another one, or remove it")
 
 
 def check_room(target: Path, needed: int) -> None:

@@ -20,7 +20,7 @@ def _parts(run: Run) -> dict[str, tuple[Own, own.Seam, tuple[str, ...]]]:
     for field in ("optimizer", "schedule"):
         section, seam = getattr(run, field), getattr(own, field.upper())
         if section.own:
-            found[field] = (section.own, seam, tuple(set(type(section).model_fields) - set(section.OF_OTHERS)))
+            found[field] = (section.own, seam, tuple(section.keys() - set(section.OF_OTHERS)))
     if run.model.mlp:
         found["model.mlp"] = (run.model.mlp, own.MLP, ())
     return found
