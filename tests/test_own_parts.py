@@ -136,7 +136,7 @@ def test_a_corpus_of_own_documents(laboratory: Path) -> None:
 
 
 def test_the_page_shows_the_message_that_is_given(laboratory: Path) -> None:
-    sink = {"class": "mylab.sinks.Best", "pth": "best.txt", "path": "x"}
+    sink = {"class": "mylab.sinks.Best", "pth": "best.txt"}
     done = pretrain(laboratory, "config", "check", run_file(laboratory, "bad", monitoring={"sinks": [sink]}))
     shown = re.search(r"```\n(pretrain: monitoring.*?)```", PAGE, flags=re.S)
     assert shown is not None and done.stderr == shown[1]

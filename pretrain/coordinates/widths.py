@@ -48,6 +48,6 @@ def _problems(run: Run, widths: Sequence[int]) -> Iterator[Problem]:
     for width in widths:
         for name, size in sizes.items():
             if width < 1 or size * width % d_model:
-                rule = f"must give a whole {name}: {size} x {width} / {d_model} is none"
+                rule = f"must give a whole number of {name}: {size} x {width} / {d_model} is none"
                 yield Problem("--widths", width, rule, f"a multiple of {unit}")
                 break

@@ -34,8 +34,8 @@ def test_widths_begin_at_the_base(model: dict[str, Any], expected: list[int]) ->
     ("asked", "rule", "fix"),
     [
         ([64], "must be at least two, to see what grows from one to the other", "--widths 64,128"),
-        ([64, 72], "must give a whole heads: 4 x 72 / 64 is none", "a multiple of 16"),
-        ([0, 64], "must give a whole d_ff: 256 x 0 / 64 is none", "a multiple of 16"),
+        ([64, 72], "must give a whole number of heads: 4 x 72 / 64 is none", "a multiple of 16"),
+        ([0, 64], "must give a whole number of d_ff: 256 x 0 / 64 is none", "a multiple of 16"),
     ],
 )
 def test_widths_that_cannot_be(asked: list[int], rule: str, fix: str) -> None:
