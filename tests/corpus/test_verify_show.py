@@ -90,6 +90,9 @@ def test_tokenizer_commands(tmp_path: Path) -> None:
     assert "vocabulary    600 (padded to a multiple of 128: 640)" in shown.output
     assert "encoded by    gigatoken: ids equal the reference's" in shown.output
     assert "'the'" in shown.output
+    with pytest.raises(ConfigError, match="must be a new or an empty directory"):
+        run(tokenizer_app, arguments, catch_exceptions=False)
+    arguments[3] = str(tmp_path / "other")
     with pytest.raises(ConfigError, match="greater than or equal to 512"):
         run(tokenizer_app, [*arguments[:-1], "3"], catch_exceptions=False)
     with pytest.raises(ConfigError, match="vocab_size = 'many'"):

@@ -96,7 +96,7 @@ def test_a_staged_run(corpus: Path, tmp_path: Path) -> None:
     one, other = [message for message in messages if message.startswith("staged in")]
     (home,) = (tmp_path / "scratch").iterdir()
     assert home.name.startswith("synthetic-") and str(home) in one
-    assert " kB copied in" in one and ": 0 B copied in" in other
+    assert "kB copied in" in one and ": 0B copied in" in other
     assert "staging: " in told(run_of(corpus, tmp_path / "staged"), 0)
     assert "staging: " not in told(run_of(corpus, tmp_path / "staged"), 1)
 
@@ -108,7 +108,7 @@ def test_no_room_is_told_by_every_rank(corpus: Path, tmp_path: Path) -> None:
     )
     assert codes == [2, 2]
     for rank in range(2):
-        assert "rule: must have room for" in told(run, rank) and "100 B are free" in told(run, rank)
+        assert "rule: must have room for" in told(run, rank) and "100B are free" in told(run, rank)
     assert read_attempts(tmp_path / "run")[-1].outcome == "refused"
 
 

@@ -193,7 +193,7 @@ def test_command(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="must be a run directory"):
         invoke(app, ["report", str(tmp_path / "empty")], catch_exceptions=False)
-    with pytest.raises(ConfigError, match="must be a file or a name"):
+    with pytest.raises(ConfigError, match="must be a run directory, a name in runs"):
         invoke(app, ["report", str(tmp_path / "nothing")], catch_exceptions=False)
 
 
