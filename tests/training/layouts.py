@@ -136,7 +136,7 @@ ROWS = {
     "mup-t2-p2": Row(4, 2, _layout(2, 2), {**GPT3, **MUP}),
     "mup-llama-zero3-p2": Row(2, 2, _layout(zero=3), {**QK_NORM, **MUP}, True),
     "mup-llama-t4-zero0": Row(4, 4, _layout(4, zero=0), {**LLAMA, **MUP, "layers": 2}, slow=True),
-    "mup-p2-dual-d2-zero2": Row(4, 1, _layout(1, 2, **DUAL), {**GPT3, **MUP}, slow=True),
+    "mup-p2-dual-d2": Row(4, 1, _layout(1, 2, **DUAL), {**GPT3, **MUP}, slow=True),
     "muon-zero0-p2": Row(2, 2, _layout(zero=0), optimizer=MUON, slow=True),
     "muon-zero1-p2": Row(2, 4, _layout(), optimizer=MUON),
     "muon-zero2-p4": Row(4, 1, _layout(zero=2), optimizer=MUON, slow=True),
