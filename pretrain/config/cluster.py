@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from pretrain.config.hardware import Hardware
 from pretrain.config.section import Section
 from pretrain.config.units import Seconds
 
@@ -93,6 +94,8 @@ class Cluster(Section):
     """CPU cores for each process; also its OMP_NUM_THREADS. None: the scheduler's default."""
     gpus: bool = True
     """Whether devices are asked from the scheduler; false on CPU clusters."""
+    hardware: Hardware | None = None
+    """What the GPUs and links can do, for `pretrain plan`; the name of a file in configs/clusters/, or its fields."""
     slurm: Slurm = Slurm()
     """SLURM's own settings."""
     torchrun: Torchrun = Torchrun()

@@ -1,0 +1,153 @@
+"""Rows of published runs as jobs of the planner: what a table of figures says, and what its framework is known to do.
+
+Columns are those of published-runs/*.csv below PRETRAIN_TEST_DATA. What a row leaves open and its authors tuned (the
+micro-batch, parts per pipeline rank) is left open here too: `jobs_of` gives every choice, and the planner takes the
+fastest, as they did.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from pretrain.config.hardware import Hardware
+from pretrain.config.layout import Layout
+from pretrain.config.load import CONFIGS, load_yaml
+from pretrain.config.run import Run
+from pretrain.planning.job import Job, Practice
+
+GPUS = {"A100-80GB": "a100-80gb", "A100-40GB": "a100-40gb", "H100-96GB": "h100-500w", "H100": "h100", "H200": "h200"}
+"""Beginning of a row's `gpu`, and the cluster file that has its figures."""
+FLASH = {"flash_attention2": "flash", "flash_attention2 + RMS kernel": "flash", "sdpa/flash": "flash", "flash": "flash"}
+MEGATRON = Practice(attention="fused", spreads_pipe=True)
+"""Megatron-LM and Megatron-DeepSpeed of 2021 and 2022."""
+PRACTICES = {
+    "narayanan21_t1": MEGATRON,
+    "korthikanti22_t5": replace(MEGATRON, fused=True),
+    "mcore_h100": Practice(attention="flash", fused=True, hides_gradients=True, spreads_pipe=True),
+    "vtrain_multi": replace(MEGATRON, spreads_pipe=False),
+    "vtrain_single": replace(MEGATRON, spreads_pipe=False),
+    "bigscience_a100": replace(MEGATRON, spreads_pipe=False),
+    "hagemann23": Practice(attention="flash"),
+    "internevo": Practice(attention="flash", fused=True, hides_gradients=True),
+    "llm_foundry": Practice(attention="flash", hides_gradients=True),
+    "torchtitan": Practice(attention="flash", fused=True, hides_gradients=True),
+}
+"""By group of rows."""
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def hardware_named(name: str) -> Hardware:
+    """Of a cluster file."""
+    return Hardware.parse(load_yaml(CONFIGS / "clusters" / f"{name}.yaml")["hardware"])
+
+
+def hardware_of(row: dict[str, str]) -> Hardware:
+    """The row's GPU with the network that the row names."""
+    found = next((file for name, file in GPUS.items() if row["gpu"].startswith(name)), None)
+    if found is None:
+        raise ValueError(f"no figures for {row['gpu']}")
+    hardware = hardware_named(found)
+    link = row["inter_link"]
+    if not link:
+        return hardware
+    speed = re.search(r"(?:(\d+)x)?(\d+)Gb/s", link)
+    if not speed:
+        return hardware
+    adapters = int(speed[1] or 1) * int(speed[2])
+    size = int(float(row["gpus_per_node"] or 8))
+    per_gpu = adapters / 8 / (1 if "per GPU" in link else size)
+    return hardware.model_copy(update={"network_bandwidth": per_gpu})
+
+
+def _int(row: dict[str, str], key: str, default: int) -> int:
+    return int(float(row[key])) if row.get(key) else default
+
+
+def run_of(row: dict[str, str], micro_batch: int) -> Run:
+    """What a row says of model, batch and layout, as a run."""
+    width, tensor = _int(row, "hidden", 1), _int(row, "tp", 1)
+    layers = _int(row, "layers", 0) or _layers_from(row)
+    heads = _int(row, "heads", 0) or _heads_from(width, tensor)
+    llama = row["mlp"] == "swiglu"
+    recompute = row["recompute"].split("(")[0] or "none"
+    zero = re.match(r"[0-3]", row.get("zero") or "")
+    old = row.get("group") in ("narayanan21_t1", "korthikanti22_t5", "vtrain_multi", "vtrain_single", "bigscience_a100")
+    model = {
+        "layers": layers, "d_model": width, "heads": heads, "d_head": max(1, width // heads),
+        "kv_heads": _int(row, "kv_heads", heads), "d_ff": _int(row, "ffn", 4 * width), "context": _int(row, "seq", 2048),
+        "vocab_size": _int(row, "vocab", 50257), "activation": "swiglu" if llama else "gelu",
+        "positions": "rope" if llama else "learned", "norm": "rmsnorm" if llama else "layernorm",
+        "bias": not llama, "tied_embeddings": not llama, "dropout": 0.1 if old else 0.0,
+    }  # fmt: skip
+    if model["d_head"] % 2:
+        model["positions"] = "learned"
+    sequence = {"y": True, "n": False}.get(row.get("seq_parallel", ""), tensor > 1 and "sp" in row.get("notes", ""))
+    return Run.parse({
+        "name": "published", "train": {"tokens": "1B"}, "model": model, "data": {"manifest": "none"},
+        "batch": {"global_batch_size": max(1, _int(row, "gbs", 1)), "micro_batch_size": micro_batch},
+        "optimizer": {"learning_rate": 1e-4},
+        "precision": {"compute": "fp16" if row["precision"] == "fp16" else "bf16"},
+        "parallel": {"tensor": tensor, "pipe": _int(row, "pp", 1), "zero": int(zero[0]) if zero else 1,
+                     "sequence_parallel": sequence if tensor > 1 else None,
+                     "recompute": recompute if recompute in ("none", "selective", "full") else "none"},
+    })  # fmt: skip
+
+
+def _layers_from(row: dict[str, str]) -> int:
+    """From the parameters, where a table has no layers."""
+    width, vocabulary = float(row["hidden"]), float(row["vocab"])
+    return max(1, round((float(row["params_B"]) * 1e9 - vocabulary * width) / (12 * width**2)))
+
+
+def _heads_from(width: int, tensor: int) -> int:
+    """Heads of 128 or near it, a multiple of the tensor axis."""
+    choices = [n for n in range(tensor, width + 1, tensor) if width % n == 0]
+    return min(choices or [1], key=lambda n: abs(width / n - 128))
+
+
+def jobs_of(row: dict[str, str]) -> Iterator[Job]:
+    """Every job that a row may be: one where it says everything."""
+    tensor, pipe = _int(row, "tp", 1), _int(row, "pp", 1)
+    gpus = _int(row, "n_gpus", 1)
+    data = _int(row, "dp", max(1, gpus // (tensor * pipe)))
+    samples = _int(row, "gbs", 1)
+    practice = PRACTICES.get(row.get("group", ""), Practice())
+    if kernel := row.get("attn_kernel"):
+        kind = FLASH.get(kernel, "flash1" if "v1" in kernel or "triton" in kernel else None)
+        kind = kind or ("plain" if kernel == "torch" else "fused" if "fused" in kernel else "flash")
+        practice = replace(practice, attention=kind, fused=practice.fused or "RMS kernel" in kernel)
+    if group := re.search(r"zero1=(\d+)", row.get("zero") or ""):
+        practice = replace(practice, group=int(group[1]))
+    sizes = [_int(row, "mbs", 1)] if row.get("mbs") else [n for n in (1, 2, 4, 8) if samples % (n * data) == 0] or [1]
+    layers = _int(row, "layers", 0)
+    parts = [_int(row, "vpp", 1)]
+    if not row.get("vpp") and pipe > 1 and row.get("group") in ("narayanan21_t1", "mcore_h100"):
+        parts = [n for n in (1, 2, 3, 4, 5) if layers % (pipe * n) == 0]
+    for size in sizes:
+        for virtual in parts:
+            run = run_of(row, size)
+            yield Job(run, Layout(pipe, data, tensor), hardware_of(row), _int(row, "gpus_per_node", 8), replace(practice, virtual=virtual))
+
+
+def measured_seconds(row: dict[str, str]) -> float | None:
+    """Of a step; from model FLOP/s where that is all that a row has."""
+    if row["step_s"]:
+        return float(row["step_s"])
+    if row["group"] == "mcore_h100":
+        run = run_of(row, 1)
+        from pretrain.config.counts import flops_per_token
+
+        flops = flops_per_token(run.model, run.sequence_length) * _int(row, "gbs", 1) * run.sequence_length
+        return flops / (float(row["tflops_per_gpu"]) * 1e12 * _int(row, "n_gpus", 1))
+    return None

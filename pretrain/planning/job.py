@@ -1,0 +1,57 @@
+"""What is planned: a run laid over GPUs of one type, and how the framework executes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pretrain.config.hardware import Hardware
+from pretrain.config.layout import Layout
+from pretrain.config.run import Run
+
+Attention = Literal["flash", "flash1", "fused", "plain"]
+"""flash: FlashAttention 2. flash1: the first one. fused: written-out scores with one kernel for scale, mask and softmax
+(Megatron-LM's). plain: written out with an operator for each."""
+
+
+@dataclass(frozen=True)
+class Practice:
+    """How a framework executes a step, where that is not in the run: ours, or the one that a published figure is of."""
+
+    attention: Attention = "flash"
+    fused: bool = False
+    """Whether norms, rotations and gates are one kernel each; else PyTorch's operators (docs/planning.md)."""
+    virtual: int = 1
+    """Parts of the model on each pipeline rank: interleaved 1F1B (Narayanan et al. 2021, section 2.2)."""
+    hides_gradients: bool = False
+    """Whether gradients are exchanged over the data axis while the backward pass goes on."""
+    spreads_pipe: bool = False
+    """Whether tensor ranks send each a part of the hidden state to the next stage and gather it there."""
+    group: int | None = None
+    """Data ranks that ZeRO shares the states out over, where that is not all of them."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run on `layout.processes` GPUs, `node_size` of them in a node."""
+
+    run: Run
+    layout: Layout
+    hardware: Hardware
+    node_size: int = 8
+    practice: Practice = Practice()
+
+    @property
+    def tokens(self) -> int:
+        """B x T, of a micro-batch."""
+        return self.run.batch.micro_batch_size * self.run.sequence_length
+
+    @property
+    def samples(self) -> int:
+        """Of a step."""
+        return self.run.batch.global_batch_size.samples(self.run.sequence_length)
+
+    @property
+    def micro_batches(self) -> float:
+        """Of a step and data rank; published batches are not always whole ones."""
+        return max(1.0, self.samples / (self.run.batch.micro_batch_size * self.layout.data))
