@@ -23,17 +23,17 @@ from pretrain.planning.job import Job, Practice
 GPUS = {"A100-80GB": "a100-80gb", "A100-40GB": "a100-40gb", "H100-96GB": "h100-500w", "H100": "h100", "H200": "h200"}
 """Beginning of a row's `gpu`, and the cluster file that has its figures."""
 FLASH = {"flash_attention2": "flash", "flash_attention2 + RMS kernel": "flash", "sdpa/flash": "flash", "flash": "flash"}
-MEGATRON = Practice(attention="fused", spreads_pipe=True)
+MEGATRON = Practice(attention="fused", even_stages=True, spreads_pipe=True)
 """Megatron-LM and Megatron-DeepSpeed of 2021 and 2022."""
 PRACTICES = {
     "narayanan21_t1": MEGATRON,
     "korthikanti22_t5": replace(MEGATRON, fused=True),
-    "mcore_h100": Practice(attention="flash", fused=True, hides_gradients=True, spreads_pipe=True),
-    "vtrain_multi": replace(MEGATRON, spreads_pipe=False),
-    "vtrain_single": replace(MEGATRON, spreads_pipe=False),
-    "bigscience_a100": replace(MEGATRON, spreads_pipe=False),
-    "hagemann23": Practice(attention="flash"),
-    "internevo": Practice(attention="flash", fused=True, hides_gradients=True),
+    "mcore_h100": replace(MEGATRON, attention="flash", fused=True, hides_gradients=True, hides_tensor=True),
+    "vtrain_multi": MEGATRON,
+    "vtrain_single": MEGATRON,
+    "bigscience_a100": MEGATRON,
+    "hagemann23": replace(MEGATRON, attention="flash"),
+    "internevo": Practice(attention="flash", fused=True),
     "llm_foundry": Practice(attention="flash", hides_gradients=True),
     "torchtitan": Practice(attention="flash", fused=True, hides_gradients=True),
 }
@@ -80,7 +80,9 @@ def run_of(row: dict[str, str], micro_batch: int) -> Run:
     layers = _int(row, "layers", 0) or _layers_from(row)
     heads = _int(row, "heads", 0) or _heads_from(width, tensor)
     llama = row["mlp"] == "swiglu"
-    recompute = row["recompute"].split("(")[0] or "none"
+    recompute, every = row["recompute"].split("(")[0] or "none", 1
+    if row.get("group") == "torchtitan" and recompute == "selective":  # every second product is computed again
+        recompute, every = "full", 2
     zero = re.match(r"[0-3]", row.get("zero") or "")
     old = row.get("group") in ("narayanan21_t1", "korthikanti22_t5", "vtrain_multi", "vtrain_single", "bigscience_a100")
     model = {
@@ -92,7 +94,7 @@ def run_of(row: dict[str, str], micro_batch: int) -> Run:
     }  # fmt: skip
     if model["d_head"] % 2:
         model["positions"] = "learned"
-    sequence = {"y": True, "n": False}.get(row.get("seq_parallel", ""), tensor > 1 and "sp" in row.get("notes", ""))
+    sequence = {"y": True, "n": False}.get(row.get("seq_parallel", ""), tensor > 1 and row.get("group") in ("torchtitan", "mcore_h100"))
     return Run.parse({
         "name": "published", "train": {"tokens": "1B"}, "model": model, "data": {"manifest": "none"},
         "batch": {"global_batch_size": max(1, _int(row, "gbs", 1)), "micro_batch_size": micro_batch},
@@ -100,7 +102,7 @@ def run_of(row: dict[str, str], micro_batch: int) -> Run:
         "precision": {"compute": "fp16" if row["precision"] == "fp16" else "bf16"},
         "parallel": {"tensor": tensor, "pipe": _int(row, "pp", 1), "zero": int(zero[0]) if zero else 1,
                      "sequence_parallel": sequence if tensor > 1 else None,
-                     "recompute": recompute if recompute in ("none", "selective", "full") else "none"},
+                     "recompute": recompute, "recompute_every": every},
     })  # fmt: skip
 
 
@@ -120,13 +122,16 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
     """Every job that a row may be: one where it says everything."""
     tensor, pipe = _int(row, "tp", 1), _int(row, "pp", 1)
     gpus = _int(row, "n_gpus", 1)
-    data = _int(row, "dp", max(1, gpus // (tensor * pipe)))
+    data = _int(row, "cp", 1) * _int(row, "dp", max(1, gpus // (tensor * pipe)))
     samples = _int(row, "gbs", 1)
     practice = PRACTICES.get(row.get("group", ""), Practice())
     if kernel := row.get("attn_kernel"):
         kind = FLASH.get(kernel, "flash1" if "v1" in kernel or "triton" in kernel else None)
         kind = kind or ("plain" if kernel == "torch" else "fused" if "fused" in kernel else "flash")
         practice = replace(practice, attention=kind, fused=practice.fused or "RMS kernel" in kernel)
+    if row.get("group") == "torchtitan":
+        practice = replace(practice, fused="compile" in row["notes"], hides_tensor="async TP" in row["notes"])
+    practice = replace(practice, context=_int(row, "cp", 1), eight_bits="fp8" in row["precision"])
     if group := re.search(r"zero1=(\d+)", row.get("zero") or ""):
         practice = replace(practice, group=int(group[1]))
     sizes = [_int(row, "mbs", 1)] if row.get("mbs") else [n for n in (1, 2, 4, 8) if samples % (n * data) == 0] or [1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 
 from pretrain.config.counts import block_matrices
@@ -17,15 +19,16 @@ def stage_count(parallel: Parallel) -> int:
     return parallel.pipe * (2 if parallel.schedule == "dualpipev" and parallel.pipe > 1 else 1)
 
 
-def layer_costs(model: Model, sequence_length: int) -> list[int]:
+def layer_costs(model: Model, sequence_length: int) -> tuple[int, ...]:
     """Forward FLOPs per token of [embedding, blocks, head]: 2 per matrix entry, 4 x H x D per key seen."""
     heads = model.heads * model.head_width
     seen = [min(sequence_length, model.band_of(layer) or sequence_length) for layer in range(model.layers)]
-    blocks = [2 * block_matrices(model) + 4 * heads * keys for keys in seen]
-    return [2 * model.d_model, *blocks, 2 * model.padded_vocabulary * model.d_model]
+    matrices = 2 * block_matrices(model)
+    blocks = [matrices + 4 * heads * keys for keys in seen]
+    return (2 * model.d_model, *blocks, 2 * model.padded_vocabulary * model.d_model)
 
 
-def cut_stages(costs: list[int], stages: int) -> list[range]:
+def cut_stages(costs: Sequence[int], stages: int) -> list[range]:
     """Cut consecutive layers into `stages` non-empty parts with the smallest largest cost, then the most even ones.
 
     Needs 1 <= stages <= layers. Even: the smallest sum of squared costs; earlier cuts where that is equal.
@@ -52,7 +55,7 @@ def _first_parts(sums: list[int], rest: Cuts, first: int, limit: int) -> list[tu
     return cuts
 
 
-def _smallest_limit(costs: list[int], stages: int) -> int:
+def _smallest_limit(costs: Sequence[int], stages: int) -> int:
     """The smallest cost that no stage has to exceed, by bisection."""
     low, high = max(costs), sum(costs)
     while low < high:
@@ -61,7 +64,7 @@ def _smallest_limit(costs: list[int], stages: int) -> int:
     return low
 
 
-def _filled(costs: list[int], limit: int) -> int:
+def _filled(costs: Sequence[int], limit: int) -> int:
     """Stages that are needed when each takes layers until the next would exceed `limit`."""
     stages, load = 1, 0
     for cost in costs:
@@ -71,4 +74,10 @@ def _filled(costs: list[int], limit: int) -> int:
 
 def stages_of(model: Model, parallel: Parallel, sequence_length: int) -> list[range]:
     """Indices into [embedding, blocks, head] of each stage."""
-    return cut_stages(layer_costs(model, sequence_length), stage_count(parallel))
+    return list(_cut(layer_costs(model, sequence_length), stage_count(parallel)))
+
+
+@lru_cache(maxsize=1024)
+def _cut(costs: tuple[int, ...], stages: int) -> tuple[range, ...]:
+    """A search over layouts asks for the same cuts thousands of times."""
+    return tuple(cut_stages(costs, stages))

@@ -57,18 +57,21 @@ class Passes(NamedTuple):
         assert isinstance(other, Passes)
         return Passes(self.forward + other.forward, self.backward + other.backward)
 
-
-def block_passes(job: Job, layer: int) -> Passes:
-    """Of block `layer`, counted from 0."""
-    forward, backward = _forward(job, layer), _backward(job, layer)
-    return Passes(_started(job, forward, 1), _started(job, backward, 1) + _again(job, layer, forward))
+    def times(self, number: float) -> Passes:
+        """So many alike."""
+        return Passes(self.forward.times(number), self.backward.times(number))
 
 
-def _again(job: Job, layer: int, forward: Spent) -> Spent:
-    parallel = job.run.parallel
-    if parallel.recompute == "full" and layer % parallel.recompute_every == 0:
+def block_passes(job: Job, seen: int, again: bool) -> Passes:
+    """Of a block whose positions see `seen` tokens, computed `again` in the backward pass or not."""
+    forward, backward = _forward(job, seen), _backward(job, seen)
+    return Passes(_started(job, forward, 1), _started(job, backward, 1) + _again(job, again, forward))
+
+
+def _again(job: Job, again: bool, forward: Spent) -> Spent:
+    if again:
         return _started(job, forward, 1)
-    if parallel.recompute == "selective" and job.practice.attention in ("fused", "plain"):
+    if job.run.parallel.recompute == "selective" and job.practice.attention in ("fused", "plain"):
         return Spent(attention=forward.attention)
     return Spent()
 
@@ -81,29 +84,40 @@ def _started(job: Job, spent: Spent, passes: float) -> Spent:
 
 def _kernels(job: Job) -> int:
     """Kernels of a block's pass, about: products, norms, activation, residuals, attention, exchange."""
-    attention = {"flash": 6, "flash1": 6, "fused": 12, "plain": 18}[job.practice.attention]
-    return attention + (12 if job.practice.fused else 20) + (6 if job.layout.tensor > 1 else 0)
+    attention = {"flash": 4, "flash1": 4, "fused": 16, "plain": 20}[job.practice.attention]
+    return attention + (K_FUSED if job.practice.fused else K_UNFUSED) + (K_TENSOR if job.layout.tensor > 1 else 0)
 
 
-def _forward(job: Job, layer: int) -> Spent:
+K_FUSED, K_UNFUSED, K_TENSOR = 12, 20, 6
+
+
+def _forward(job: Job, seen: int) -> Spent:
     return Spent(
-        matmul=sum(product_seconds(job.hardware, *shape) for shape in _products(job)),
-        attention=_attention(job, layer, 1),
+        matmul=sum(product_seconds(job.hardware, *shape) for shape in _products(job)) / _speed(job),
+        attention=_attention(job, seen, 1),
         memory=bytes_seconds(job.hardware, _moved(job, forward=True)),
         tensor=_exchange(job, 2),
     )
 
 
-def _backward(job: Job, layer: int) -> Spent:
+def _backward(job: Job, seen: int) -> Spent:
     hardware = job.hardware
     inputs = sum(product_seconds(hardware, rows, inner, columns) for rows, columns, inner in _products(job))
     weights = sum(product_seconds(hardware, inner, columns, rows) for rows, columns, inner in _products(job))
     return Spent(
-        matmul=inputs + weights,
-        attention=_attention(job, layer, 2),
+        matmul=(inputs + weights) / _speed(job),
+        attention=_attention(job, seen, 2),
         memory=bytes_seconds(hardware, _moved(job, forward=False)),
         tensor=_exchange(job, 2),
     )
+
+
+def _speed(job: Job) -> float:
+    return FP8 if job.practice.eight_bits else 1.0
+
+
+FP8 = 1.5
+"""Speed of a product in fp8 with its scaling by one in 16 bits."""
 
 
 def _products(job: Job) -> list[tuple[float, float, float]]:
@@ -115,13 +129,12 @@ def _products(job: Job) -> list[tuple[float, float, float]]:
     return [(rows, heads + 2 * keys, width), (rows, width, heads), *up, (rows, width, inner)]
 
 
-def _attention(job: Job, layer: int, passes: int) -> float:
+def _attention(job: Job, seen: int, passes: int) -> float:
     """Forward (1) or backward (2)."""
     model, tokens = job.run.model, job.run.sequence_length
-    heads = job.run.batch.micro_batch_size * model.heads / job.layout.tensor
+    heads = job.run.batch.micro_batch_size * model.heads / job.layout.tensor / job.practice.context
     kind = job.practice.attention
     if kind in ("flash", "flash1"):
-        seen = min(tokens, model.band_of(layer) or tokens)
         flops = 2 * heads * tokens * seen * model.head_width * (1 if passes == 1 else FLASH_BACKWARD)
         speed = job.hardware.efficiency.flash * (1.0 if kind == "flash" else FLASH1) * _flash_shape(job)
         return flops / (job.hardware.tflops * 1e12 * speed)
@@ -175,7 +188,12 @@ def _exchange(job: Job, units: float) -> float:
     regions = 1 if model.parallel_block else 2
     group = group_of(tensor, 1, job.node_size)
     size = job.tokens * model.d_model * 2
-    return regions * units * collective_seconds(job.hardware, group, size)
+    shown = SHOWN if job.practice.hides_tensor else 1.0
+    return shown * regions * units * collective_seconds(job.hardware, group, size)
+
+
+SHOWN = 0.4
+"""Share of the exchange of a tensor axis that is left where products hide it."""
 
 
 def embedding_passes(job: Job) -> Passes:

@@ -8,6 +8,7 @@ from typing import Literal
 from pretrain.config.hardware import Hardware
 from pretrain.config.layout import Layout
 from pretrain.config.run import Run
+from pretrain.planning.parts import layers_of
 
 Attention = Literal["flash", "flash1", "fused", "plain"]
 """flash: FlashAttention 2. flash1: the first one. fused: written-out scores with one kernel for scale, mask and softmax
@@ -25,8 +26,16 @@ class Practice:
     """Parts of the model on each pipeline rank: interleaved 1F1B (Narayanan et al. 2021, section 2.2)."""
     hides_gradients: bool = False
     """Whether gradients are exchanged over the data axis while the backward pass goes on."""
+    even_stages: bool = False
+    """Whether each stage has as many blocks, embedding and head not counted; else they take as long (config.stages)."""
+    hides_tensor: bool = False
+    """Whether the exchange of a tensor axis goes on beside products, piece by piece, which ours does not."""
     spreads_pipe: bool = False
     """Whether tensor ranks send each a part of the hidden state to the next stage and gather it there."""
+    context: int = 1
+    """Ranks that share out the tokens of a sample (context parallel), which ours does not."""
+    eight_bits: bool = False
+    """Products of linear layers in fp8, which ours does not."""
     group: int | None = None
     """Data ranks that ZeRO shares the states out over, where that is not all of them."""
 
@@ -44,7 +53,7 @@ class Job:
     @property
     def tokens(self) -> int:
         """B x T, of a micro-batch."""
-        return self.run.batch.micro_batch_size * self.run.sequence_length
+        return self.run.batch.micro_batch_size * self.run.sequence_length // self.practice.context
 
     @property
     def samples(self) -> int:
@@ -54,4 +63,13 @@ class Job:
     @property
     def micro_batches(self) -> float:
         """Of a step and data rank; published batches are not always whole ones."""
-        return max(1.0, self.samples / (self.run.batch.micro_batch_size * self.layout.data))
+        return max(1.0, self.samples * self.practice.context / (self.run.batch.micro_batch_size * self.layout.data))
+
+    def layers(self, pipe: int) -> list[int]:
+        """Indices into [embedding, blocks, head] of what a rank at place `pipe` holds."""
+        if not self.practice.even_stages:
+            return layers_of(self.run, pipe)
+        blocks, stages = self.run.model.layers, self.layout.pipe
+        first, last = (blocks * place // stages + 1 for place in (pipe, pipe + 1))
+        ends = [0] * (pipe == 0), [blocks + 1] * (pipe == stages - 1)
+        return [*ends[0], *range(first, last), *ends[1]]

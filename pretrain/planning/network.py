@@ -7,10 +7,13 @@ once, because the groups beside it use the others (NCCL's rings, Narayanan et al
 
 from __future__ import annotations
 
-from math import log2
 from typing import NamedTuple
 
 from pretrain.config.hardware import Hardware
+
+
+BUCKET = 500e6
+"""Bytes of a collective after which the next one starts, with its own latencies."""
 
 
 class Group(NamedTuple):
@@ -39,13 +42,13 @@ def collective_seconds(hardware: Hardware, group: Group, size: float) -> float:
     if group.nodes <= 1:
         return inside
     wide = hardware.network_bandwidth * hardware.efficiency.network * group.of_node
-    steps = log2(group.nodes)
+    steps = (group.nodes - 1) * max(1.0, size / BUCKET)
     between = size * (group.nodes - 1) / group.nodes / (wide * 1e9) + steps * hardware.network_latency
     return max(inside, between)
 
 
 def _seconds(bandwidth: float, latency: float, ranks: float, size: float) -> float:
-    return size * (ranks - 1) / ranks / (bandwidth * 1e9) + latency * (ranks > 1)
+    return size * (ranks - 1) / ranks / (bandwidth * 1e9) + latency * (ranks - 1)
 
 
 def send_seconds(hardware: Hardware, size: float, inside: bool) -> float:

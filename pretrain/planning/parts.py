@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pretrain.config.counts import block_matrices, block_norms, mlp_vectors, norm_size
@@ -35,16 +36,19 @@ class Parts(NamedTuple):
 
 def parts_of(run: Run, pipe: int) -> Parts:
     """What a rank at place `pipe` of the pipe axis holds; all its tensor and data ranks hold as much."""
+    return parts_in(run, layers_of(run, pipe))
+
+
+def parts_in(run: Run, layers: Sequence[int]) -> Parts:
+    """What a tensor rank holds of `layers`, indices into [embedding, blocks, head]."""
     model, tensor = run.model, run.parallel.tensor
-    layers = layers_of(run, pipe)
-    total = Parts(0, 0, 0, 0)
-    for layer in layers:
-        if layer == 0:
-            total += _embedding(model, tensor)
-        elif layer == model.layers + 1:
-            total += _head(model, tensor, has_own_table=not (model.tied_embeddings and 0 in layers))
-        else:
-            total += _block(model, tensor)
+    first, last = 0 in layers, model.layers + 1 in layers
+    blocks = len(layers) - first - last
+    total = Parts(*(blocks * part for part in _block(model, tensor)))
+    if first:
+        total += _embedding(model, tensor)
+    if last:
+        total += _head(model, tensor, has_own_table=not (model.tied_embeddings and first))
     return total
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from pretrain.planning.block_time import Passes, Spent, block_passes, embedding_passes, head_passes
 from pretrain.planning.job import Job
 from pretrain.planning.kernels import bytes_seconds
 from pretrain.planning.network import collective_seconds, group_of, send_seconds
-from pretrain.planning.parts import parts_of, stage_layers
+from pretrain.planning.parts import parts_in
 
-ACCUMULATED = 8
-"""Bytes moved per parameter and micro-batch: its gradient is added to a sum in fp32."""
+ACCUMULATED, ACCUMULATED_ZERO = 8.0, 20.0
+"""Bytes moved per parameter and micro-batch, when its gradient is added to a sum: without and with ZeRO 1 or 2."""
 UPDATED = 34
 """Bytes per parameter of an update: gradient, master weight and two moments read, all but the gradient and the rounded
 weight written, and the norm's pass over the gradient."""
@@ -62,18 +63,26 @@ def step_time(job: Job) -> StepTime:
 
 def stage_passes(job: Job, pipe: int) -> Passes:
     """Of one micro-batch through all that a rank at place `pipe` holds."""
-    total = Passes()
     model = job.run.model
-    for layers in stage_layers(job.run, pipe).values():
-        for layer in layers:
-            if layer == 0:
-                total += embedding_passes(job)
-            elif layer == model.layers + 1:
-                total += head_passes(job)
-            else:
-                total += block_passes(job, layer - 1)
-    summed = ACCUMULATED * parts_of(job.run, pipe).total
-    return total + Passes(Spent(), Spent(memory=bytes_seconds(job.hardware, summed)))
+    layers = job.layers(pipe)
+    total = embedding_passes(job) if 0 in layers else Passes()
+    if model.layers + 1 in layers:
+        total += head_passes(job)
+    for kind, number in Counter(_kind(job, layer - 1) for layer in layers if 0 < layer <= model.layers).items():
+        total += block_passes(job, *kind).times(number)
+    summed = bytes_seconds(job.hardware, _accumulated(job) * parts_in(job.run, layers).total)
+    return total + Passes(Spent(), Spent(memory=summed))
+
+
+def _kind(job: Job, block: int) -> tuple[int, bool]:
+    """What blocks differ in: tokens that a position sees, and whether the block is computed again."""
+    run = job.run
+    seen = min(run.sequence_length, run.model.band_of(block) or run.sequence_length)
+    return seen, run.parallel.recompute == "full" and block % run.parallel.recompute_every == 0
+
+
+def _accumulated(job: Job) -> float:
+    return ACCUMULATED_ZERO if job.run.parallel.zero in (1, 2) else ACCUMULATED
 
 
 def _send(job: Job) -> float:
@@ -91,7 +100,7 @@ def _data(job: Job, many: float, mine: Spent, slowest: int, stages: list[Passes]
     layout, zero = job.layout, job.run.parallel.zero
     if layout.data == 1:
         return 0.0, 0.0
-    size = 2 * parts_of(job.run, slowest).total
+    size = 2 * parts_in(job.run, job.layers(slowest)).total
     group = group_of(layout.data, layout.tensor, job.node_size)
     once = collective_seconds(job.hardware, group, size)
     if zero == 3:
@@ -115,7 +124,7 @@ def _data(job: Job, many: float, mine: Spent, slowest: int, stages: list[Passes]
 
 
 def _optimizer(job: Job) -> float:
-    most = max(parts_of(job.run, pipe).total for pipe in {0, job.layout.pipe - 1})
+    most = max(parts_in(job.run, job.layers(pipe)).total for pipe in {0, job.layout.pipe - 1})
     ranks = job.practice.group or job.layout.data
     share = min(ranks, job.layout.data) if job.run.parallel.zero else 1
     return bytes_seconds(job.hardware, most * (UPDATED / share + SCALED))

@@ -34,7 +34,7 @@ def test_costs_of_a_layer() -> None:
     """d_model 64: a block has 12 x 64^2 = 49,152 entries; attention 4 x 64 x 128; the head 1,024 rows of 64."""
     model = Model(layers=2, d_model=64, heads=4, context=128, vocab_size=1000)
     block = 2 * 49_152 + 4 * 64 * 128
-    assert layer_costs(model, 128) == [128, block, block, 2 * 1024 * 64]
+    assert layer_costs(model, 128) == (128, block, block, 2 * 1024 * 64)
 
 
 def test_ninety_six_layers_on_sixty_four_stages() -> None:
