@@ -31,13 +31,17 @@ PRACTICES = {
     "mcore_h100": replace(MEGATRON, attention="flash", fused=True, hides_gradients=True, hides_tensor=True),
     "vtrain_multi": MEGATRON,
     "vtrain_single": MEGATRON,
-    "bigscience_a100": MEGATRON,
-    "hagemann23": replace(MEGATRON, attention="flash"),
+    "bigscience_a100": replace(MEGATRON, accumulated=35),
+    "hagemann23": replace(MEGATRON, attention="flash", input_gradients=1.5),
     "internevo": Practice(attention="flash", fused=True),
     "llm_foundry": Practice(attention="flash", hides_gradients=True),
     "torchtitan": Practice(attention="flash", fused=True, hides_gradients=True),
 }
 """By group of rows."""
+
+
+NETWORKS = {"hagemann23": "200Gb/s per node"}
+"""Where a table does not say."""
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -58,7 +62,7 @@ def hardware_of(row: dict[str, str]) -> Hardware:
     if found is None:
         raise ValueError(f"no figures for {row['gpu']}")
     hardware = hardware_named(found)
-    link = row["inter_link"]
+    link = row["inter_link"] or NETWORKS.get(row.get("group", ""), "")
     if not link:
         return hardware
     speed = re.search(r"(?:(\d+)x)?(\d+)Gb/s", link)

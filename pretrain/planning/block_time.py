@@ -108,7 +108,7 @@ def _backward(job: Job, seen: int) -> Spent:
         matmul=(inputs + weights) / _speed(job),
         attention=_attention(job, seen, 2),
         memory=bytes_seconds(hardware, _moved(job, forward=False)),
-        tensor=_exchange(job, 2),
+        tensor=_exchange(job, 2 * job.practice.input_gradients),
     )
 
 

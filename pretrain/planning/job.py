@@ -22,6 +22,12 @@ class Practice:
     attention: Attention = "flash"
     fused: bool = False
     """Whether norms, rotations and gates are one kernel each; else PyTorch's operators (docs/planning.md)."""
+    accumulated: float = 10.0
+    """Bytes moved per parameter and micro-batch when its gradient is added to a sum: read, and a sum in fp32 read and
+    written."""
+    input_gradients: float = 1.0
+    """Exchanges of an input's gradient over the tensor axis, for one where matrices share an input: more where they are
+    not one matrix."""
     virtual: int = 1
     """Parts of the model on each pipeline rank: interleaved 1F1B (Narayanan et al. 2021, section 2.2)."""
     hides_gradients: bool = False

@@ -11,8 +11,6 @@ from pretrain.planning.kernels import bytes_seconds
 from pretrain.planning.network import collective_seconds, group_of, send_seconds
 from pretrain.planning.parts import parts_in
 
-ACCUMULATED, ACCUMULATED_ZERO = 8.0, 20.0
-"""Bytes moved per parameter and micro-batch, when its gradient is added to a sum: without and with ZeRO 1 or 2."""
 UPDATED = 34
 """Bytes per parameter of an update: gradient, master weight and two moments read, all but the gradient and the rounded
 weight written, and the norm's pass over the gradient."""
@@ -70,7 +68,7 @@ def stage_passes(job: Job, pipe: int) -> Passes:
         total += head_passes(job)
     for kind, number in Counter(_kind(job, layer - 1) for layer in layers if 0 < layer <= model.layers).items():
         total += block_passes(job, *kind).times(number)
-    summed = bytes_seconds(job.hardware, _accumulated(job) * parts_in(job.run, layers).total)
+    summed = bytes_seconds(job.hardware, job.practice.accumulated * parts_in(job.run, layers).total)
     return total + Passes(Spent(), Spent(memory=summed))
 
 
@@ -79,10 +77,6 @@ def _kind(job: Job, block: int) -> tuple[int, bool]:
     run = job.run
     seen = min(run.sequence_length, run.model.band_of(block) or run.sequence_length)
     return seen, run.parallel.recompute == "full" and block % run.parallel.recompute_every == 0
-
-
-def _accumulated(job: Job) -> float:
-    return ACCUMULATED_ZERO if job.run.parallel.zero in (1, 2) else ACCUMULATED
 
 
 def _send(job: Job) -> float:
