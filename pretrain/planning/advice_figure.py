@@ -41,8 +41,8 @@ def _plane(axes: Axes, advice: Advice) -> None:
         fits = advice.share(preset) <= 1
         axes.plot(preset.parameters, preset.tokens, "x", color="black" if fits else "grey", markersize=4)
         # What fits lies below the line: its name stands there, the others' above.
-        where = {"xytext": (2, -3), "va": "top", "rotation": -45} if fits else {"xytext": (2, 3), "rotation": 45}
-        axes.annotate(preset.name, (preset.parameters, preset.tokens), textcoords="offset points", fontsize=6, **where)
+        name = axes.annotate(preset.name, (preset.parameters, preset.tokens), fontsize=6, rotation=45)
+        name.set(ha="right" if fits else "left", va="top" if fits else "bottom")
     axes.set(yscale="log", ylabel="tokens", title="models that cost the budget (x: presets)")
 
 
@@ -52,6 +52,7 @@ def _curves(axes: Axes, advice: Advice) -> None:
         if not isinstance(law, Parametric):
             continue
         sizes = [split.parameters * REACH ** (step / 20) for step in range(-20, 21)]
-        axes.plot(sizes, [law.loss(size, advice.budget.flops / (6 * size)) for size in sizes], color=f"C{number}")
-        axes.plot(split.parameters, split.loss, "o", color=f"C{number}", label=f"{law.name}: {split.loss:.3f}")
+        losses = [law.loss(size, advice.budget.flops / (6 * size)) for size in sizes]
+        axes.plot(sizes, losses, color=f"C{number}")
+        axes.plot(sizes[20], losses[20], "o", color=f"C{number}", label=f"{law.name}: {losses[20]:.3f}")
     axes.set(ylabel="loss, nats per token", title="what larger and smaller models reach")

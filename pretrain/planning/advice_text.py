@@ -25,13 +25,13 @@ def _budget(budget: Budget) -> Iterator[str]:
     used = budget.utilisation
     name, peak = (budget.gpus.name, budget.gpus.peak) if budget.gpus else ("A100", A100_PEAK)
     again = f"a quarter of it recompute: {used.model:.1%} model FLOPs" if used.recompute else "no recompute"
-    yield f"speed   {used.hardware:.1%} of the {peak:g} TFLOP/s of {name}, {again}"
+    yield f"speed   {used.hardware:.1%} of {name}'s {peak:g} TFLOP/s, {again}"
 
 
 def _answer(advice: Advice) -> str:
     if not advice.fitting:
         least = advice.presets[0]
-        return f"answer  no preset can be trained: {_sized(least)} needs {_share(advice.share(least))} of the budget"
+        return f"answer  no preset can be trained: {_sized(least)} needs {advice.share(least):,.3g} times the budget"
     best, gpus = advice.fitting[-1], advice.budget.gpus
     share = advice.share(best)
     time = f" in {_days(share * gpus.days)} of the {gpus.days:.4g} days" if gpus else ""

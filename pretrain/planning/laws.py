@@ -101,8 +101,8 @@ class Parametric(Law):
 
 
 KAPLAN = Kaplan("Kaplan 2020", "arXiv 2001.08361, Table 6; equations 1.3, 1.5", 0.73, 2 * PF_DAY, 1.3e9)
-HOFFMANN_1 = Frontier("Hoffmann 2022, approach 1", "arXiv 2203.15556, Tables 2 and 3", 0.50, 5.76e23, 67e9)
-HOFFMANN_2 = Frontier("Hoffmann 2022, approach 2", "arXiv 2203.15556, Tables 2 and A3", 0.49, 6.88e23, 67e9)
+HOFFMANN_1 = Frontier("Hoffmann 2022, approach 1", "arXiv 2203.15556, Tables 2 and 3", 0.50, 1.23e22, 10e9)
+HOFFMANN_2 = Frontier("Hoffmann 2022, approach 2", "arXiv 2203.15556, Tables 2 and A3", 0.49, 1.32e22, 10e9)
 # Section 3.3 prints 1.69, 0.34 and 0.28. So rounded, they make 32B parameters of Gopher's 5.76e23 FLOPs, where the
 # paper says 40B; its LaTeX source has these, which make 40B.
 HOFFMANN_3 = Parametric(
