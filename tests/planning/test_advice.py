@@ -84,7 +84,7 @@ def test_forecast() -> None:
         {"Kaplan 2020": 1.6614, "Hoffmann 2022, approach 3": 1.9765, "Besiroglu 2024": 2.0086}, abs=1e-4
     )
     assert found.losses["Kaplan 2020"] == KAPLAN.loss(173.9e9, 300e9)
-    assert next(iter(forecast_lines(found))) == "3.14e+23 model FLOPs = 3,638 PF-days = 23,317.3 A100-days"
+    assert next(iter(forecast_lines(found))) == "3.14e+23 model FLOPs = 3,637 PF-days = 23,317.3 A100-days"
 
 
 def test_picture(tmp_path: Path) -> None:
