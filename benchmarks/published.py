@@ -22,17 +22,18 @@ from pretrain.planning.job import Job, Practice
 
 GPUS = {"A100-80GB": "a100-80gb", "A100-40GB": "a100-40gb", "H100-96GB": "h100-500w", "H100": "h100", "H200": "h200"}
 """Beginning of a row's `gpu`, and the cluster file that has its figures."""
-FLASH = {"flash_attention2": "flash", "flash_attention2 + RMS kernel": "flash", "sdpa/flash": "flash", "flash": "flash"}
-MEGATRON = Practice(attention="fused", even_stages=True, spreads_pipe=True)
+FIRST_FLASH = {"a100": 0.79, "h100": 0.55}
+"""Speed of the first FlashAttention by the second, which was written for these GPUs (fitted)."""
+MEGATRON = Practice(attention="fused", fused=True, even_stages=True, spreads_pipe=True)
 """Megatron-LM and Megatron-DeepSpeed of 2021 and 2022."""
 PRACTICES = {
     "narayanan21_t1": MEGATRON,
-    "korthikanti22_t5": replace(MEGATRON, fused=True),
-    "mcore_h100": replace(MEGATRON, attention="flash", fused=True, hides_gradients=True, hides_tensor=True),
+    "korthikanti22_t5": MEGATRON,
+    "mcore_h100": replace(MEGATRON, attention="flash", hides_gradients=True, hides_tensor=True),
     "vtrain_multi": MEGATRON,
     "vtrain_single": MEGATRON,
     "bigscience_a100": replace(MEGATRON, accumulated=35),
-    "hagemann23": replace(MEGATRON, attention="flash", input_gradients=1.5),
+    "hagemann23": replace(MEGATRON, attention="flash", fused=False, input_gradients=1.5),
     "internevo": Practice(attention="flash", fused=True),
     "llm_foundry": Practice(attention="flash", hides_gradients=True),
     "torchtitan": Practice(attention="flash", fused=True, hides_gradients=True),
@@ -130,9 +131,10 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
     samples = _int(row, "gbs", 1)
     practice = PRACTICES.get(row.get("group", ""), Practice())
     if kernel := row.get("attn_kernel"):
-        kind = FLASH.get(kernel, "flash1" if "v1" in kernel or "triton" in kernel else None)
-        kind = kind or ("plain" if kernel == "torch" else "fused" if "fused" in kernel else "flash")
-        practice = replace(practice, attention=kind, fused=practice.fused or "RMS kernel" in kernel)
+        old = "v1" in kernel or "triton" in kernel
+        kind = "plain" if kernel == "torch" else "fused" if "fused" in kernel else "flash"
+        speed = FIRST_FLASH["h100" if row["gpu"].startswith("H") else "a100"] if old else 1.0
+        practice = replace(practice, attention=kind, flash_speed=speed, fused=practice.fused or "RMS" in kernel)
     if row.get("group") == "torchtitan":
         practice = replace(practice, fused="compile" in row["notes"], hides_tensor="async TP" in row["notes"])
     practice = replace(practice, context=_int(row, "cp", 1), eight_bits="fp8" in row["precision"])

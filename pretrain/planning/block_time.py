@@ -84,11 +84,11 @@ def _started(job: Job, spent: Spent, passes: float) -> Spent:
 
 def _kernels(job: Job) -> int:
     """Kernels of a block's pass, about: products, norms, activation, residuals, attention, exchange."""
-    attention = {"flash": 4, "flash1": 4, "fused": 16, "plain": 20}[job.practice.attention]
-    return attention + (K_FUSED if job.practice.fused else K_UNFUSED) + (K_TENSOR if job.layout.tensor > 1 else 0)
+    return KERNELS + SCORE_KERNELS[job.practice.attention] + (TENSOR_KERNELS if job.layout.tensor > 1 else 0)
 
 
-K_FUSED, K_UNFUSED, K_TENSOR = 12, 20, 6
+KERNELS, TENSOR_KERNELS = 20, 5
+SCORE_KERNELS = {"flash": 4, "fused": 16, "plain": 20}
 
 
 def _forward(job: Job, seen: int) -> Spent:
@@ -134,9 +134,9 @@ def _attention(job: Job, seen: int, passes: int) -> float:
     model, tokens = job.run.model, job.run.sequence_length
     heads = job.run.batch.micro_batch_size * model.heads / job.layout.tensor / job.practice.context
     kind = job.practice.attention
-    if kind in ("flash", "flash1"):
+    if kind == "flash":
         flops = 2 * heads * tokens * seen * model.head_width * (1 if passes == 1 else FLASH_BACKWARD)
-        speed = job.hardware.efficiency.flash * (1.0 if kind == "flash" else FLASH1) * _flash_shape(job)
+        speed = job.hardware.efficiency.flash * job.practice.flash_speed * _flash_shape(job)
         return flops / (job.hardware.tflops * 1e12 * speed)
     products = passes * (
         product_seconds(job.hardware, tokens, tokens, model.head_width, heads)
@@ -145,8 +145,6 @@ def _attention(job: Job, seen: int, passes: int) -> float:
     return products + bytes_seconds(job.hardware, heads * tokens**2 * SCORE_BYTES[kind][passes - 1])
 
 
-FLASH1 = 0.6
-"""Speed of the first FlashAttention by that of the second (Dao 2023, figures 4 to 6)."""
 SCORE_BYTES = {"fused": (4, 6), "plain": (26, 26)}
 """Read and written per score, forward and backward."""
 
@@ -167,7 +165,7 @@ def _moved(job: Job, forward: bool) -> float:
         norm = 4 if forward else 10
     else:
         norm = 26 if forward else 40  # in steps, in fp32
-    residual = 6 + (5 if model.dropout else 0)
+    residual = 6 + ((1 if fused else 5) if model.dropout else 0)
     mlp = {True: {"swiglu": 6, "gelu": 4}, False: {"swiglu": 10, "gelu": 6}}[forward]
     gate = mlp["swiglu" if model.activation == "swiglu" else "gelu"] * (1 if fused or model.activation != "swiglu" else 1.6)
     turned = 0 if model.positions != "rope" else (4 if fused else 16)

@@ -10,9 +10,9 @@ from pretrain.config.layout import Layout
 from pretrain.config.run import Run
 from pretrain.planning.parts import layers_of
 
-Attention = Literal["flash", "flash1", "fused", "plain"]
-"""flash: FlashAttention 2. flash1: the first one. fused: written-out scores with one kernel for scale, mask and softmax
-(Megatron-LM's). plain: written out with an operator for each."""
+Attention = Literal["flash", "fused", "plain"]
+"""flash: FlashAttention. fused: written-out scores with one kernel for scale, mask and softmax (Megatron-LM's). plain:
+written out with an operator for each."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Practice:
     """How a framework executes a step, where that is not in the run: ours, or the one that a published figure is of."""
 
     attention: Attention = "flash"
+    flash_speed: float = 1.0
+    """Of its FlashAttention by the second one (Dao 2023): the first was slower."""
     fused: bool = False
     """Whether norms, rotations and gates are one kernel each; else PyTorch's operators (docs/planning.md)."""
     accumulated: float = 10.0
