@@ -28,8 +28,8 @@ MEGATRON = Practice(attention="fused", fused=True, even_stages=True, spreads_pip
 """Megatron-LM and Megatron-DeepSpeed of 2021 and 2022."""
 PRACTICES = {
     "narayanan21_t1": MEGATRON,
-    "korthikanti22_t5": MEGATRON,
-    "mcore_h100": replace(MEGATRON, attention="flash", hides_gradients=True, hides_tensor=True),
+    "korthikanti22_t5": replace(MEGATRON, hides_tensor="backward"),
+    "mcore_h100": replace(MEGATRON, attention="flash", hides_gradients=True, hides_tensor="both"),
     "vtrain_multi": MEGATRON,
     "vtrain_single": MEGATRON,
     "bigscience_a100": replace(MEGATRON, accumulated=35),
@@ -136,8 +136,8 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
         speed = FIRST_FLASH["h100" if row["gpu"].startswith("H") else "a100"] if old else 1.0
         practice = replace(practice, attention=kind, flash_speed=speed, fused=practice.fused or "RMS" in kernel)
     if row.get("group") == "torchtitan":
-        practice = replace(practice, fused="compile" in row["notes"], hides_tensor="async TP" in row["notes"])
-    practice = replace(practice, context=_int(row, "cp", 1), eight_bits="fp8" in row["precision"])
+        practice = replace(practice, fused="compile" in row["notes"], hides_tensor="both" if "async TP" in row["notes"] else "none")
+    practice = replace(practice, context=_int(row, "cp", 1), eight_bits="fp8" in row["precision"] and "rowwise" not in row["precision"])
     if group := re.search(r"zero1=(\d+)", row.get("zero") or ""):
         practice = replace(practice, group=int(group[1]))
     sizes = [_int(row, "mbs", 1)] if row.get("mbs") else [n for n in (1, 2, 4, 8) if samples % (n * data) == 0] or [1]

@@ -96,7 +96,7 @@ def _forward(job: Job, seen: int) -> Spent:
         matmul=sum(product_seconds(job.hardware, *shape) for shape in _products(job)) / _speed(job),
         attention=_attention(job, seen, 1),
         memory=bytes_seconds(job.hardware, _moved(job, forward=True)),
-        tensor=_exchange(job, 2),
+        tensor=_exchange(job, 2, hidden=job.practice.hides_tensor == "both"),
     )
 
 
@@ -108,7 +108,7 @@ def _backward(job: Job, seen: int) -> Spent:
         matmul=(inputs + weights) / _speed(job),
         attention=_attention(job, seen, 2),
         memory=bytes_seconds(hardware, _moved(job, forward=False)),
-        tensor=_exchange(job, 2 * job.practice.input_gradients),
+        tensor=_exchange(job, 2 * job.practice.input_gradients, hidden=job.practice.hides_tensor != "none"),
     )
 
 
@@ -152,7 +152,10 @@ SCORE_BYTES = {"fused": (4, 6), "plain": (26, 26)}
 def _flash_shape(job: Job) -> float:
     """Short sequences and narrow heads are slower (Dao 2023, figure 4)."""
     tokens, width = job.run.sequence_length, job.run.model.head_width
-    return tokens / (tokens + 512) * min(1.0, 0.5 + width / 256)
+    return tokens / (tokens + FLASH_RAMP) * min(1.0, NARROW + (1 - NARROW) * width / 128)
+
+
+FLASH_RAMP, NARROW = 512, 0.7
 
 
 def _moved(job: Job, forward: bool) -> float:
@@ -178,7 +181,7 @@ def _moved(job: Job, forward: bool) -> float:
     return outside * regions * (norm + residual) * model.d_model + job.tokens * inside
 
 
-def _exchange(job: Job, units: float) -> float:
+def _exchange(job: Job, units: float, hidden: bool = False) -> float:
     """Over the tensor axis: an all-reduce for each region, or an all-gather and a reduce-scatter."""
     model, tensor = job.run.model, job.layout.tensor
     if tensor == 1:
@@ -186,12 +189,15 @@ def _exchange(job: Job, units: float) -> float:
     regions = 1 if model.parallel_block else 2
     group = group_of(tensor, 1, job.node_size)
     size = job.tokens * model.d_model * 2
-    shown = SHOWN if job.practice.hides_tensor else 1.0
+    shown = SHOWN if hidden else 1.0
     return shown * regions * units * collective_seconds(job.hardware, group, size)
 
 
 SHOWN = 0.4
 """Share of the exchange of a tensor axis that is left where products hide it."""
+
+
+LOGIT_BYTES = [20, 12]
 
 
 def embedding_passes(job: Job) -> Passes:
@@ -211,12 +217,12 @@ def head_passes(job: Job) -> Passes:
     logits, hardware = rows * columns, job.hardware
     once = _exchange(job, 2) / (1 if model.parallel_block else 2)
     forward = Spent(
-        matmul=product_seconds(hardware, rows, columns, model.d_model), memory=bytes_seconds(hardware, 38 * logits)
+        matmul=product_seconds(hardware, rows, columns, model.d_model), memory=bytes_seconds(hardware, LOGIT_BYTES[0] * logits)
     )
     backward = Spent(
         matmul=product_seconds(hardware, rows, model.d_model, columns)
         + product_seconds(hardware, model.d_model, columns, rows),
-        memory=bytes_seconds(hardware, 12 * logits),
+        memory=bytes_seconds(hardware, LOGIT_BYTES[1] * logits),
         tensor=once,
     )
     return Passes(forward, backward)

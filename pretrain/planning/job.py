@@ -36,8 +36,8 @@ class Practice:
     """Whether gradients are exchanged over the data axis while the backward pass goes on."""
     even_stages: bool = False
     """Whether each stage has as many blocks, embedding and head not counted; else they take as long (config.stages)."""
-    hides_tensor: bool = False
-    """Whether the exchange of a tensor axis goes on beside products, piece by piece, which ours does not."""
+    hides_tensor: Literal["none", "backward", "both"] = "none"
+    """In which passes the exchange of a tensor axis goes on beside products."""
     spreads_pipe: bool = False
     """Whether tensor ranks send each a part of the hidden state to the next stage and gather it there."""
     context: int = 1
