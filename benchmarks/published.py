@@ -99,7 +99,9 @@ def run_of(row: dict[str, str], micro_batch: int) -> Run:
     }  # fmt: skip
     if model["d_head"] % 2:
         model["positions"] = "learned"
-    sequence = {"y": True, "n": False}.get(row.get("seq_parallel", ""), tensor > 1 and row.get("group") in ("torchtitan", "mcore_h100"))
+    sequence = {"y": True, "n": False}.get(
+        row.get("seq_parallel", ""), tensor > 1 and row.get("group") in ("torchtitan", "mcore_h100")
+    )
     return Run.parse({
         "name": "published", "train": {"tokens": "1B"}, "model": model, "data": {"manifest": "none"},
         "batch": {"global_batch_size": max(1, _int(row, "gbs", 1)), "micro_batch_size": micro_batch},
@@ -136,8 +138,12 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
         speed = FIRST_FLASH["h100" if row["gpu"].startswith("H") else "a100"] if old else 1.0
         practice = replace(practice, attention=kind, flash_speed=speed, fused=practice.fused or "RMS" in kernel)
     if row.get("group") == "torchtitan":
-        practice = replace(practice, fused="compile" in row["notes"], hides_tensor="both" if "async TP" in row["notes"] else "none")
-    practice = replace(practice, context=_int(row, "cp", 1), eight_bits="fp8" in row["precision"] and "rowwise" not in row["precision"])
+        practice = replace(
+            practice, fused="compile" in row["notes"], hides_tensor="both" if "async TP" in row["notes"] else "none"
+        )
+    practice = replace(
+        practice, context=_int(row, "cp", 1), eight_bits="fp8" in row["precision"] and "rowwise" not in row["precision"]
+    )
     if group := re.search(r"zero1=(\d+)", row.get("zero") or ""):
         practice = replace(practice, group=int(group[1]))
     sizes = [_int(row, "mbs", 1)] if row.get("mbs") else [n for n in (1, 2, 4, 8) if samples % (n * data) == 0] or [1]
@@ -148,7 +154,13 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
     for size in sizes:
         for virtual in parts:
             run = run_of(row, size)
-            yield Job(run, Layout(pipe, data, tensor), hardware_of(row), _int(row, "gpus_per_node", 8), replace(practice, virtual=virtual))
+            yield Job(
+                run,
+                Layout(pipe, data, tensor),
+                hardware_of(row),
+                _int(row, "gpus_per_node", 8),
+                replace(practice, virtual=virtual),
+            )
 
 
 def measured_seconds(row: dict[str, str]) -> float | None:

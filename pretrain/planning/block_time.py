@@ -1,228 +1,75 @@
-"""Seconds of one GPU for a layer's forward and backward pass on one micro-batch, by what takes them.
+"""Seconds of one block for one micro-batch on one GPU.
 
-B samples, T tokens, C d_model, H heads, KV key/value heads, D d_head, F d_ff, V padded vocabulary; H, KV, F and V as a
-tensor rank has them. Bytes are counted per kernel: what it reads and what it writes.
+Rows are B x T tokens; H heads, KV key/value heads and F d_ff as a tensor rank has them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from pretrain.planning.attention_time import attention_seconds
 from pretrain.planning.job import Job
 from pretrain.planning.kernels import bytes_seconds, product_seconds
+from pretrain.planning.moved import block_moved
 from pretrain.planning.network import collective_seconds, group_of
+from pretrain.planning.passes import Passes, Spent
 
-BACKWARD = 2
-"""Products of a backward pass for one of the forward pass: gradients of the input and of the weight."""
-FLASH_BACKWARD = 2.5
-"""The same for FlashAttention: 5 products for 2 (Dao 2023, section 3.1.2)."""
-
-
-class Spent(NamedTuple):
-    """Seconds of one pass."""
-
-    matmul: float = 0.0
-    attention: float = 0.0
-    memory: float = 0.0
-    """Norms, residuals, activations: bound by bandwidth."""
-    host: float = 0.0
-    """The GPU waits for the host, which starts kernels one by one."""
-    tensor: float = 0.0
-    """Exchange over the tensor axis."""
-
-    @property
-    def total(self) -> float:
-        """All."""
-        return sum(self)
-
-    def __add__(self, other: object) -> Spent:
-        """Elementwise."""
-        assert isinstance(other, Spent)
-        return Spent(*(a + b for a, b in zip(self, other, strict=True)))
-
-    def times(self, factor: float) -> Spent:
-        """Elementwise."""
-        return Spent(*(factor * part for part in self))
-
-
-class Passes(NamedTuple):
-    """Of one layer or of all layers of a stage."""
-
-    forward: Spent = Spent()
-    backward: Spent = Spent()
-    """With what is computed again in it."""
-
-    def __add__(self, other: object) -> Passes:
-        """Elementwise."""
-        assert isinstance(other, Passes)
-        return Passes(self.forward + other.forward, self.backward + other.backward)
-
-    def times(self, number: float) -> Passes:
-        """So many alike."""
-        return Passes(self.forward.times(number), self.backward.times(number))
+KERNELS, TENSOR_KERNELS = 24, 5
+"""That a pass of a block starts, about, and of them for the exchange of a tensor axis (fitted with `launch_seconds`)."""
+SCORE_KERNELS = {"flash": 4, "fused": 16, "plain": 20}
+EIGHT_BITS = 1.8
+"""Speed of a product in fp8, with its scaling, by one in 16 bits (fitted)."""
+SHOWN = 0.5
+"""Share of an exchange that is left where products hide it (fitted)."""
 
 
 def block_passes(job: Job, seen: int, again: bool) -> Passes:
     """Of a block whose positions see `seen` tokens, computed `again` in the backward pass or not."""
-    forward, backward = _forward(job, seen), _backward(job, seen)
-    return Passes(_started(job, forward, 1), _started(job, backward, 1) + _again(job, again, forward))
-
-
-def _again(job: Job, again: bool, forward: Spent) -> Spent:
+    forward = _pass(job, seen, backward=False)
+    backward = _pass(job, seen, backward=True)
     if again:
-        return _started(job, forward, 1)
-    if job.run.parallel.recompute == "selective" and job.practice.attention in ("fused", "plain"):
-        return Spent(attention=forward.attention)
-    return Spent()
+        backward += forward
+    elif job.run.parallel.recompute == "selective":
+        backward += Spent(attention=forward.attention)
+    return Passes(forward, backward)
 
 
-def _started(job: Job, spent: Spent, passes: float) -> Spent:
-    """With the time that the GPU waits for kernels to be started."""
-    host = passes * _kernels(job) * job.hardware.launch_seconds
-    return spent._replace(host=max(0.0, host - spent.total))
+def _pass(job: Job, seen: int, backward: bool) -> Spent:
+    practice = job.practice
+    hidden = practice.hides_tensor == "both" or (practice.hides_tensor == "backward" and backward)
+    times = (practice.input_gradients if backward else 1) * (SHOWN if hidden else 1)
+    spent = Spent(
+        matmul=_products(job, backward) / (EIGHT_BITS if practice.eight_bits else 1),
+        attention=attention_seconds(job, seen, backward),
+        memory=bytes_seconds(job.hardware, block_moved(job, backward)),
+        tensor=times * (1 if job.run.model.parallel_block else 2) * exchange_seconds(job),
+    )
+    return spent._replace(host=max(0.0, _kernels(job) * job.hardware.launch_seconds - spent.total))
+
+
+def _products(job: Job, backward: bool) -> float:
+    """Each matrix once forward; backward the gradients of its input and of itself."""
+    total = 0.0
+    for columns, inner in _matrices(job):
+        if backward:
+            total += product_seconds(job, job.tokens, inner, columns) + product_seconds(job, inner, columns, job.tokens)
+        else:
+            total += product_seconds(job, job.tokens, columns, inner)
+    return total
+
+
+def _matrices(job: Job) -> list[tuple[float, float]]:
+    """Columns and inner side: queries, keys and values; attention's result; the MLP's two, or a gate's three."""
+    model, tensor = job.run.model, job.layout.tensor
+    heads, inner = model.heads * model.head_width / tensor, model.mlp_width / tensor
+    keys = max(1, model.key_heads / tensor) * model.head_width
+    up = [(inner, model.d_model)] * (2 if model.activation == "swiglu" else 1)
+    return [(heads + 2 * keys, model.d_model), (model.d_model, heads), *up, (model.d_model, inner)]
 
 
 def _kernels(job: Job) -> int:
-    """Kernels of a block's pass, about: products, norms, activation, residuals, attention, exchange."""
     return KERNELS + SCORE_KERNELS[job.practice.attention] + (TENSOR_KERNELS if job.layout.tensor > 1 else 0)
 
 
-KERNELS, TENSOR_KERNELS = 20, 5
-SCORE_KERNELS = {"flash": 4, "fused": 16, "plain": 20}
-
-
-def _forward(job: Job, seen: int) -> Spent:
-    return Spent(
-        matmul=sum(product_seconds(job.hardware, *shape) for shape in _products(job)) / _speed(job),
-        attention=_attention(job, seen, 1),
-        memory=bytes_seconds(job.hardware, _moved(job, forward=True)),
-        tensor=_exchange(job, 2, hidden=job.practice.hides_tensor == "both"),
-    )
-
-
-def _backward(job: Job, seen: int) -> Spent:
-    hardware = job.hardware
-    inputs = sum(product_seconds(hardware, rows, inner, columns) for rows, columns, inner in _products(job))
-    weights = sum(product_seconds(hardware, inner, columns, rows) for rows, columns, inner in _products(job))
-    return Spent(
-        matmul=(inputs + weights) / _speed(job),
-        attention=_attention(job, seen, 2),
-        memory=bytes_seconds(hardware, _moved(job, forward=False)),
-        tensor=_exchange(job, 2 * job.practice.input_gradients, hidden=job.practice.hides_tensor != "none"),
-    )
-
-
-def _speed(job: Job) -> float:
-    return FP8 if job.practice.eight_bits else 1.0
-
-
-FP8 = 1.5
-"""Speed of a product in fp8 with its scaling by one in 16 bits."""
-
-
-def _products(job: Job) -> list[tuple[float, float, float]]:
-    """Rows, columns and inner side of the forward pass."""
-    model, tensor, rows = job.run.model, job.layout.tensor, job.tokens
-    width, heads, inner = model.d_model, model.heads * model.head_width / tensor, model.mlp_width / tensor
-    keys = max(1, model.key_heads / tensor) * model.head_width
-    up = [(rows, inner, width)] * (2 if model.activation == "swiglu" else 1)
-    return [(rows, heads + 2 * keys, width), (rows, width, heads), *up, (rows, width, inner)]
-
-
-def _attention(job: Job, seen: int, passes: int) -> float:
-    """Forward (1) or backward (2)."""
-    model, tokens = job.run.model, job.run.sequence_length
-    heads = job.run.batch.micro_batch_size * model.heads / job.layout.tensor / job.practice.context
-    kind = job.practice.attention
-    if kind == "flash":
-        flops = 2 * heads * tokens * seen * model.head_width * (1 if passes == 1 else FLASH_BACKWARD)
-        speed = job.hardware.efficiency.flash * job.practice.flash_speed * _flash_shape(job)
-        return flops / (job.hardware.tflops * 1e12 * speed)
-    products = passes * (
-        product_seconds(job.hardware, tokens, tokens, model.head_width, heads)
-        + product_seconds(job.hardware, tokens, model.head_width, tokens, heads)
-    )
-    return products + bytes_seconds(job.hardware, heads * tokens**2 * SCORE_BYTES[kind][passes - 1])
-
-
-SCORE_BYTES = {"fused": (4, 6), "plain": (26, 26)}
-"""Read and written per score, forward and backward."""
-
-
-def _flash_shape(job: Job) -> float:
-    """Short sequences and narrow heads are slower (Dao 2023, figure 4)."""
-    tokens, width = job.run.sequence_length, job.run.model.head_width
-    return tokens / (tokens + FLASH_RAMP) * min(1.0, NARROW + (1 - NARROW) * width / 128)
-
-
-FLASH_RAMP, NARROW = 512, 0.7
-
-
-def _moved(job: Job, forward: bool) -> float:
-    """Bytes of norms, residuals, activation, and of what lies between products."""
-    model, parallel, tensor = job.run.model, job.run.parallel, job.layout.tensor
-    outside = job.tokens / (tensor if parallel.splits_sequence else 1)
-    fused = job.practice.fused
-    regions = 1 if model.parallel_block else 2
-    if model.norm == "layernorm" or fused:
-        norm = 4 if forward else 10
-    else:
-        norm = 26 if forward else 40  # in steps, in fp32
-    residual = 6 + ((1 if fused else 5) if model.dropout else 0)
-    mlp = {True: {"swiglu": 6, "gelu": 4}, False: {"swiglu": 10, "gelu": 6}}[forward]
-    gate = mlp["swiglu" if model.activation == "swiglu" else "gelu"] * (1 if fused or model.activation != "swiglu" else 1.6)
-    turned = 0 if model.positions != "rope" else (4 if fused else 16)
-    heads = (model.heads + model.key_heads) * model.head_width / tensor
-    between = 8 * model.heads * model.head_width / tensor if job.practice.attention in ("fused", "plain") else 0
-    scores = 0.0
-    if model.dropout and job.practice.attention in ("fused", "plain"):
-        scores = 5 * model.heads / tensor * job.run.sequence_length
-    inside = gate * model.mlp_width / tensor + turned * heads + between + scores
-    return outside * regions * (norm + residual) * model.d_model + job.tokens * inside
-
-
-def _exchange(job: Job, units: float, hidden: bool = False) -> float:
-    """Over the tensor axis: an all-reduce for each region, or an all-gather and a reduce-scatter."""
-    model, tensor = job.run.model, job.layout.tensor
-    if tensor == 1:
-        return 0.0
-    regions = 1 if model.parallel_block else 2
-    group = group_of(tensor, 1, job.node_size)
-    size = job.tokens * model.d_model * 2
-    shown = SHOWN if hidden else 1.0
-    return shown * regions * units * collective_seconds(job.hardware, group, size)
-
-
-SHOWN = 0.4
-"""Share of the exchange of a tensor axis that is left where products hide it."""
-
-
-LOGIT_BYTES = [20, 12]
-
-
-def embedding_passes(job: Job) -> Passes:
-    """Of the lookup, and of a gradient as large as the table."""
-    model = job.run.model
-    table = model.padded_vocabulary * model.d_model / job.layout.tensor
-    forward = bytes_seconds(job.hardware, 8 * job.tokens * model.d_model)
-    backward = bytes_seconds(job.hardware, 8 * job.tokens * model.d_model + 8 * table)
-    once = _exchange(job, 2) / (1 if model.parallel_block else 2)
-    return Passes(Spent(memory=forward, tensor=once), Spent(memory=backward))
-
-
-def head_passes(job: Job) -> Passes:
-    """Of the last norm, the logits and the loss."""
-    model = job.run.model
-    rows, columns = job.tokens, model.padded_vocabulary / job.layout.tensor
-    logits, hardware = rows * columns, job.hardware
-    once = _exchange(job, 2) / (1 if model.parallel_block else 2)
-    forward = Spent(
-        matmul=product_seconds(hardware, rows, columns, model.d_model), memory=bytes_seconds(hardware, LOGIT_BYTES[0] * logits)
-    )
-    backward = Spent(
-        matmul=product_seconds(hardware, rows, model.d_model, columns)
-        + product_seconds(hardware, model.d_model, columns, rows),
-        memory=bytes_seconds(hardware, LOGIT_BYTES[1] * logits),
-        tensor=once,
-    )
-    return Passes(forward, backward)
+def exchange_seconds(job: Job) -> float:
+    """A hidden state over the tensor axis: an all-reduce, or an all-gather and a reduce-scatter."""
+    group = group_of(job.layout.tensor, 1, job.node_size)
+    return 2 * collective_seconds(job.hardware, group, job.tokens * job.run.model.d_model * job.width)

@@ -9,6 +9,7 @@ from pretrain.config.hardware import Hardware
 from pretrain.config.layout import Layout
 from pretrain.config.run import Run
 from pretrain.planning.parts import layers_of
+from pretrain.planning.payload import number_bytes
 
 Attention = Literal["flash", "fused", "plain"]
 """flash: FlashAttention. fused: written-out scores with one kernel for scale, mask and softmax (Megatron-LM's). plain:
@@ -62,6 +63,17 @@ class Job:
     def tokens(self) -> int:
         """B x T, of a micro-batch."""
         return self.run.batch.micro_batch_size * self.run.sequence_length // self.practice.context
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in forward and backward."""
+        return number_bytes(self.run)
+
+    @property
+    def peak(self) -> float:
+        """FLOPs per second of products in the run's number format."""
+        hardware = self.hardware
+        return 1e12 * (hardware.tflops if self.width == 2 else hardware.fp32_tflops)
 
     @property
     def samples(self) -> int:

@@ -10,18 +10,24 @@ from __future__ import annotations
 from math import ceil, gcd
 
 from pretrain.config.hardware import Hardware
+from pretrain.planning.job import Job
 
-RAMP = 128
-"""Columns of K whose time goes by before a tile's products run at full speed, and after them."""
-ALIGNED = 64
-"""Elements of 16 bits in 128 bytes."""
+RAMP = 64
+"""Columns of K whose time goes by before a tile's products run at full speed, and after them (fitted)."""
+LINE = 128
+"""Bytes that are read at once."""
+SPEED_OF = {64: 1.0, 32: 0.95, 16: 0.85, 8: 0.46, 4: 0.4, 2: 0.3, 1: 0.15}
+"""By the largest power of two that divides a side, up to 64 numbers of 16 bits; 8 is fitted, below that little is known."""
+SMALLER = ((1, 1, 1.0), (2, 1, 0.93), (2, 2, 0.8))
+"""Smaller tiles that libraries have: parts of the height and width, and their speed at best."""
 
 
-def product_seconds(hardware: Hardware, rows: float, columns: float, inner: float, batch: float = 1) -> float:
-    """`batch` products of rows x inner and inner x columns, in 16 bits."""
-    compute = 2 * batch * rows * columns * inner / (hardware.tflops * 1e12 * hardware.efficiency.matmul)
-    share = _filled(hardware, rows, columns, batch) * inner / (inner + RAMP) * _alignment(columns, inner)
-    moved = 2 * batch * (rows * columns + rows * inner + inner * columns)
+def product_seconds(job: Job, rows: float, columns: float, inner: float, batch: float = 1) -> float:
+    """`batch` products of rows x inner and inner x columns, in the run's number format."""
+    hardware = job.hardware
+    compute = 2 * batch * rows * columns * inner / (job.peak * hardware.efficiency.matmul)
+    share = _filled(hardware, rows, columns, batch) * inner / (inner + RAMP) * _alignment(job.width, columns, inner)
+    moved = job.width * batch * (rows * columns + rows * inner + inner * columns)
     return max(compute / share, bytes_seconds(hardware, moved))
 
 
@@ -31,23 +37,17 @@ def bytes_seconds(hardware: Hardware, moved: float) -> float:
 
 
 def _filled(hardware: Hardware, rows: float, columns: float, batch: float) -> float:
-    """Useful share of the tiles of all waves, with the best tile that libraries have: whole, half or a quarter."""
-    high, wide = hardware.tile
-    tiles = ((high, wide, 1.0), (wide, wide, 0.93), (wide, wide // 2, 0.8))
-    return max(speed * _waves(hardware, rows, columns, batch, (r, c)) for r, c, speed in tiles)
+    """Useful share of the tiles of all waves, with the best of the tiles."""
+    return max(speed * _waves(hardware, rows, columns, batch, *parts) for *parts, speed in SMALLER)
 
 
-def _waves(hardware: Hardware, rows: float, columns: float, batch: float, tile: tuple[int, int]) -> float:
-    tiles = batch * ceil(rows / tile[0]) * ceil(columns / tile[1])
-    slots = hardware.multiprocessors * (hardware.tile[0] * hardware.tile[1] // (tile[0] * tile[1]))
-    waves = ceil(tiles / slots)
-    return batch * rows * columns / (waves * slots * tile[0] * tile[1])
+def _waves(hardware: Hardware, rows: float, columns: float, batch: float, high: int, wide: int) -> float:
+    height, width = hardware.tile[0] // high, hardware.tile[1] // wide
+    tiles = batch * ceil(rows / height) * ceil(columns / width)
+    slots = hardware.multiprocessors * high * wide
+    return batch * rows * columns / (ceil(tiles / slots) * slots * height * width)
 
 
-def _alignment(columns: float, inner: float) -> float:
-    """Speed where a side is not a multiple of 128 bytes."""
-    return min(SPEED_OF[gcd(int(side), ALIGNED)] for side in (columns, inner))
-
-
-SPEED_OF = {64: 1.0, 32: 0.95, 16: 0.85, 8: 0.7, 4: 0.5, 2: 0.3, 1: 0.15}
-"""By the largest power of two that divides a side, up to 64 elements."""
+def _alignment(width: int, columns: float, inner: float) -> float:
+    """Speed where the bytes of a side are not a multiple of LINE."""
+    return min(SPEED_OF[gcd(int(side * width / 2), LINE // 2)] for side in (columns, inner))

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from pretrain.config.hardware import Hardware
 
-
 BUCKET = 500e6
 """Bytes of a collective after which the next one starts, with its own latencies."""
 

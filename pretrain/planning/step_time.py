@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from pretrain.planning.block_time import Passes, Spent, block_passes, embedding_passes, head_passes
+from pretrain.planning.block_time import block_passes
+from pretrain.planning.ends_time import embedding_passes, head_passes
 from pretrain.planning.job import Job
 from pretrain.planning.kernels import bytes_seconds
 from pretrain.planning.network import collective_seconds, group_of, send_seconds
 from pretrain.planning.parts import parts_in
+from pretrain.planning.passes import Passes, Spent
 
-UPDATED = 34
-"""Bytes per parameter of an update: gradient, master weight and two moments read, all but the gradient and the rounded
-weight written, and the norm's pass over the gradient."""
-SCALED = 8
-"""Bytes per parameter that a rank holds before ZeRO: gradients are set to zero and averaged."""
+UPDATED = 26.0
+"""Bytes moved per parameter by an update: gradient, master weight and two moments read, all but the gradient and the
+rounded weight written (fitted; counted, 30)."""
+SCALED = 16.0
+"""Bytes moved per parameter that a rank holds before ZeRO: gradients are set to zero, copied together, averaged, and
+their norm is taken (fitted)."""
+BEHIND = 0.9
+"""Of a pass, the share that ZeRO 3's exchange can go on behind: the first gather of a pass has nothing before it."""
 
 
 class StepTime(NamedTuple):
@@ -24,14 +29,17 @@ class StepTime(NamedTuple):
     matmul: float
     attention: float
     memory: float
+    """Norms, residuals, activations: bound by the memory's bandwidth."""
     host: float
+    """The GPU waits for the host to start kernels."""
     tensor: float
+    """Exchange over the tensor axis."""
     pipe: float
     """Messages between stages that the schedule waits for."""
     data: float
     """Exchange over the data axis that nothing hides."""
     bubble: float
-    """Idle because the pipeline fills and empties, or because another stage is slower."""
+    """The pipeline fills and empties."""
     optimizer: float
     hidden: float
     """Exchange over the data axis behind the passes: no part of the step."""
@@ -42,34 +50,34 @@ class StepTime(NamedTuple):
         return sum(self) - self.hidden
 
 
+class Exchange(NamedTuple):
+    """Seconds over the data axis."""
+
+    shown: float
+    hidden: float
+
+
 def step_time(job: Job) -> StepTime:
-    """The step of `job`."""
+    """The step of `job`: its slowest stage all the time, the others while the pipeline fills and empties."""
     stages = [stage_passes(job, pipe) for pipe in range(job.layout.pipe)]
     busy = [stage.forward.total + stage.backward.total for stage in stages]
-    slowest = max(range(len(stages)), key=lambda stage: busy[stage])
-    many, mine = job.micro_batches, stages[slowest].forward + stages[slowest].backward
-    send = _send(job)
-    bubble = sum(busy) - busy[slowest]
-    if job.practice.virtual > 1:
-        bubble /= job.practice.virtual
-    fill = 2 * send * (job.layout.pipe - 1)
-    pipe = fill + (many - 1) * 2 * send * job.practice.virtual if job.layout.pipe > 1 else 0.0
-    data, hidden = _data(job, many, mine, slowest, stages)
-    spent = mine.times(many)
-    return StepTime(*spent, pipe, data, bubble, _optimizer(job), hidden)
+    slowest = max(range(len(stages)), key=busy.__getitem__)
+    exchange = _exchange(job, slowest, stages[slowest])
+    spent = (stages[slowest].forward + stages[slowest].backward).times(job.micro_batches)
+    bubble = _bubble(job, busy, stages)
+    return StepTime(*spent, _messages(job), exchange.shown, bubble, _update_seconds(job), exchange.hidden)
 
 
 def stage_passes(job: Job, pipe: int) -> Passes:
     """Of one micro-batch through all that a rank at place `pipe` holds."""
-    model = job.run.model
-    layers = job.layers(pipe)
+    model, layers = job.run.model, job.layers(pipe)
     total = embedding_passes(job) if 0 in layers else Passes()
     if model.layers + 1 in layers:
         total += head_passes(job)
     for kind, number in Counter(_kind(job, layer - 1) for layer in layers if 0 < layer <= model.layers).items():
         total += block_passes(job, *kind).times(number)
-    summed = bytes_seconds(job.hardware, job.practice.accumulated * parts_in(job.run, layers).total)
-    return total + Passes(Spent(), Spent(memory=summed))
+    summed = job.practice.accumulated * parts_in(job.run, layers).total
+    return total + Passes(Spent(), Spent(memory=bytes_seconds(job.hardware, summed)))
 
 
 def _kind(job: Job, block: int) -> tuple[int, bool]:
@@ -79,46 +87,76 @@ def _kind(job: Job, block: int) -> tuple[int, bool]:
     return seen, run.parallel.recompute == "full" and block % run.parallel.recompute_every == 0
 
 
-def _send(job: Job) -> float:
-    """One hidden state to the next stage."""
+# pipe ----------------------------------------------------------------------------------------------------------------
+
+
+def _bubble(job: Job, busy: list[float], stages: list[Passes]) -> float:
+    """Passes of the other stages for one micro-batch. Interleaved: one of `virtual` parts (Narayanan et al. 2021, 2.2).
+
+    DualPipeV has a forward and a backward pass of two stages at once: idle is (p - 1) (F + B - 3 W) / 2 of a rank's two
+    stages, W the gradients of weights, about half of B (DeepSeek-AI 2024, table 2, folded on p ranks).
+    """
+    others = sum(busy) - max(busy)
+    if job.run.parallel.schedule == "dualpipev" and len(stages) > 1:
+        return others / 2
+    return others / job.practice.virtual
+
+
+def _messages(job: Job) -> float:
+    """Hidden states and their gradients: two for each micro-batch of a rank, and those of the filling."""
     if job.layout.pipe == 1:
         return 0.0
-    size = job.tokens * job.run.model.d_model * 2
+    size = job.tokens * job.run.model.d_model * job.width
     split = job.run.parallel.splits_sequence or job.practice.spreads_pipe
     inside = job.layout.processes <= job.node_size
-    return send_seconds(job.hardware, size / (job.layout.tensor if split else 1), inside)
+    once = send_seconds(job.hardware, size / (job.layout.tensor if split else 1), inside)
+    each = 2 if job.run.parallel.schedule == "dualpipev" else job.practice.virtual
+    return 2 * once * (job.layout.pipe - 1 + (job.micro_batches - 1) * each)
 
 
-def _data(job: Job, many: float, mine: Spent, slowest: int, stages: list[Passes]) -> tuple[float, float]:
-    """Seconds of the exchange over the data axis that are waited for, and that are hidden."""
-    layout, zero = job.layout, job.run.parallel.zero
-    if layout.data == 1:
-        return 0.0, 0.0
-    size = 2 * parts_in(job.run, job.layers(slowest)).total
-    group = group_of(layout.data, layout.tensor, job.node_size)
-    once = collective_seconds(job.hardware, group, size)
+# data ----------------------------------------------------------------------------------------------------------------
+
+
+def _exchange(job: Job, slowest: int, passes: Passes) -> Exchange:
+    """As ZeRO says (Rajbhandari et al. 2020, section 7): gradients, then parameters."""
+    zero, many = job.run.parallel.zero, job.micro_batches
+    if job.layout.data == 1:
+        return Exchange(0.0, 0.0)
+    size = job.width * parts_in(job.run, job.layers(slowest)).total
+    once = _over(job, job.layout.data, size)
     if zero == 3:
-        needed = 3 * once * many
-        behind = 0.9 * mine.times(many).total
-        hidden = min(needed, behind)
-        return needed - hidden, hidden
-    gathered = once
-    if job.practice.group:
-        gathered = collective_seconds(job.hardware, group_of(min(layout.data, job.practice.group), layout.tensor, job.node_size), size)
-        needed = 2 * once  # all-reduce over all, states of a part
-        needed, gathered = 2 * once, gathered
-    else:
-        needed = once * (many if zero == 2 else 1) if zero else 2 * once
-        gathered = once if zero else 0.0
-    behind = 0.0
-    if job.practice.hides_gradients:
-        behind = stages[slowest].backward.total * (many if zero == 2 else 1)
+        behind = BEHIND * many * (passes.forward.total + passes.backward.total)
+        return _hide(3 * once * many, behind)
+    if job.practice.group:  # summed over all, states shared out over a part
+        return _gathered(_hide(2 * once, 0.0), _over(job, job.practice.group, size))
+    behind = passes.backward.total * (many if zero == 2 else 1) if job.practice.hides_gradients else 0.0
+    gradients = _hide(2 * once if zero == 0 else once * (many if zero == 2 else 1), behind)
+    return _gathered(gradients, once if zero else 0.0)
+
+
+def _over(job: Job, ranks: int, size: float) -> float:
+    group = group_of(min(ranks, job.layout.data), job.layout.tensor, job.node_size)
+    return collective_seconds(job.hardware, group, size)
+
+
+def _hide(needed: float, behind: float) -> Exchange:
     hidden = min(needed, behind)
-    return needed - hidden + gathered, hidden
+    return Exchange(needed - hidden, hidden)
 
 
-def _optimizer(job: Job) -> float:
+def _gathered(gradients: Exchange, parameters: float) -> Exchange:
+    return gradients._replace(shown=gradients.shown + parameters)
+
+
+# update --------------------------------------------------------------------------------------------------------------
+
+
+def _update_seconds(job: Job) -> float:
+    """Of the stage with most parameters; offloaded states are updated by the host, at the speed of the bus."""
     most = max(parts_in(job.run, job.layers(pipe)).total for pipe in {0, job.layout.pipe - 1})
-    ranks = job.practice.group or job.layout.data
-    share = min(ranks, job.layout.data) if job.run.parallel.zero else 1
-    return bytes_seconds(job.hardware, most * (UPDATED / share + SCALED))
+    ranks = min(job.practice.group or job.layout.data, job.layout.data) if job.run.parallel.zero else 1
+    before = bytes_seconds(job.hardware, most * SCALED)
+    if job.run.parallel.offload != "none":
+        sent = most / ranks * (4 + job.width)  # gradients in fp32 out, weights in
+        return before + sent / (job.hardware.host_bandwidth * 1e9)
+    return before + bytes_seconds(job.hardware, most * UPDATED / ranks)

@@ -1,0 +1,188 @@
+"""How far the planner is from published runs: python -m benchmarks.planner [throughput.csv ...] [--write docs/planning-errors.md]
+
+Rows are those of published-runs/throughput.csv below PRETRAIN_TEST_DATA, or of the tables that are named: model, layout,
+batch, GPU and the measured seconds of a step (benchmarks/published.py). One parameter set per GPU type, from
+configs/clusters/; nothing is fitted to a row. Beside it what a fixed utilisation of 45% would say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import NamedTuple
+
+from benchmarks.published import jobs_of, measured_seconds, read_rows
+from pretrain.config.counts import flops_per_token
+from pretrain.planning.job import Job
+from pretrain.planning.step_time import step_time
+
+GOALS = {
+    "korthikanti22_t5": "mean <= 3.5, worst <= 8.5",
+    "narayanan21_t1": "mean <= 5",
+    "vtrain_multi": "mean <= 10, median <= 7, worst <= 35",
+    "vtrain_single": "mean <= 12",
+    "hagemann23": "mean <= 8",
+    "bigscience_a100": "mean <= 8",
+    "llm_foundry": "mean <= 8",
+    "internevo": "mean <= 10",
+    "torchtitan": "mean <= 10",
+    "mcore_h100": "mean <= 10",
+}
+"""Percent of the step time."""
+CALCULON = {"korthikanti22_t5": "3.65 on the 8 rows it was tuned on", "vtrain_multi": "15.4, worst 70, on 109 rows"}
+"""What is known of calculon (Isaev et al. 2023): mean error of step time in percent."""
+FIXED = 0.45
+"""Utilisation of the peak that a rule of thumb assumes."""
+SWEEP = ("group", "model", "n_gpus", "seq", "gbs", "recompute", "attn_kernel", "vocab")
+"""Rows that agree in these differ in their layout alone."""
+SMALLEST = 5
+"""Layouts that make a sweep."""
+
+
+class Checked(NamedTuple):
+    """A row, measured and planned."""
+
+    row: dict[str, str]
+    measured: float
+    planned: float
+    fixed: float
+
+    @property
+    def error(self) -> float:
+        """Of the planner, relative."""
+        return self.planned / self.measured - 1
+
+
+class Sweep(NamedTuple):
+    """Layouts of one model on one cluster."""
+
+    name: str
+    layouts: int
+    spearman: float
+    """Correlation of the ranks by planned and by measured time."""
+    regret: float
+    """How much slower the layout that the planner likes best is than the best one, as measured."""
+
+
+def main() -> None:
+    """Print both tables; write them where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tables", nargs="*", type=Path)
+    parser.add_argument("--write", type=Path, help="a page of documentation whose tables are replaced")
+    asked = parser.parse_args()
+    found = check(row for table in asked.tables or [_shared()] for row in read_rows(table))
+    text = "\n".join([*error_table(found), "", *sweep_table(sweeps(found))])
+    print(text)
+    if asked.write:
+        write_between(asked.write, "errors", text)
+
+
+def _shared() -> Path:
+    data = os.environ.get("PRETRAIN_TEST_DATA")
+    if not data:
+        raise SystemExit("name a table, or set PRETRAIN_TEST_DATA to the directory above published-runs/")
+    return Path(data) / "published-runs" / "throughput.csv"
+
+
+def check(rows: Iterable[dict[str, str]]) -> list[Checked]:
+    """Plan every row that says enough; rows marked `extra` are of machines and number formats without figures here."""
+    found = []
+    for row in rows:
+        measured = None if row.get("split") == "extra" else measured_seconds(row)
+        if measured:
+            planned, job = min(((step_time(job).total, job) for job in jobs_of(row)), key=lambda pair: pair[0])
+            found.append(Checked(row, measured, planned, fixed_seconds(job)))
+    return found
+
+
+def fixed_seconds(job: Job) -> float:
+    """By a fixed share of the peak."""
+    run = job.run
+    flops = flops_per_token(run.model, run.sequence_length) * job.samples * run.sequence_length
+    return flops / (FIXED * job.hardware.tflops * 1e12 * job.layout.processes)
+
+
+def error_table(found: Sequence[Checked]) -> list[str]:
+    """By source, in percent of the measured step time."""
+    head = ["rows of", "number", "mean", "median", "worst", "goal", "", "at a fixed 45%", "calculon"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for source, rows in by(found, "group").items():
+        errors = [100 * abs(row.error) for row in rows]
+        goal = GOALS.get(source, "")
+        numbers = {"mean": mean(errors), "median": median(errors), "worst": max(errors)}
+        cells = [source, str(len(rows)), *(f"{value:.1f}" for value in numbers.values()), goal, verdict(goal, numbers)]
+        fixed = mean(100 * abs(row.fixed / row.measured - 1) for row in rows)
+        lines.append(f"| {' | '.join([*cells, f'{fixed:.1f}', CALCULON.get(source, '')])} |")
+    return lines
+
+
+def verdict(goal: str, numbers: dict[str, float]) -> str:
+    """`ok`, or what was missed."""
+    if not goal:
+        return ""
+    parts = [part.split(" <= ") for part in goal.split(", ")]
+    missed = [name for name, limit in parts if numbers[name] > float(limit)]
+    return f"**missed**: {', '.join(missed)}" if missed else "ok"
+
+
+def by(found: Iterable[Checked], *columns: str) -> dict[str, list[Checked]]:
+    """Rows that agree in `columns`."""
+    groups: dict[str, list[Checked]] = defaultdict(list)
+    for row in found:
+        groups[" ".join(row.row.get(column, "") for column in columns)].append(row)
+    return groups
+
+
+def sweeps(found: Iterable[Checked]) -> list[Sweep]:
+    """Every set of layouts of the same work."""
+    made = []
+    for name, rows in by(found, *SWEEP).items():
+        if len(rows) >= SMALLEST:
+            chosen, best = min(rows, key=lambda row: row.planned), min(row.measured for row in rows)
+            spearman = rank_correlation([row.planned for row in rows], [row.measured for row in rows])
+            made.append(Sweep(name, len(rows), spearman, chosen.measured / best - 1))
+    return made
+
+
+def sweep_table(made: Sequence[Sweep]) -> list[str]:
+    """By source: goals are 0.9 and 3%."""
+    lines = [
+        "| sweeps of | number | Spearman, median | lowest | chosen / best, median | worst | within 3% |",
+        "|---" * 7 + "|",
+    ]
+    sources: dict[str, list[Sweep]] = defaultdict(list)
+    for sweep in made:
+        sources[sweep.name.split(" ")[0]].append(sweep)
+    for source, of_it in [*sources.items(), ("all", list(made))]:
+        ranks, regrets = [sweep.spearman for sweep in of_it], [sweep.regret for sweep in of_it]
+        near = sum(regret <= 0.03 for regret in regrets)
+        cells = [source, str(len(of_it)), f"{median(ranks):.2f}", f"{min(ranks):.2f}"]
+        cells += [f"+{100 * median(regrets):.1f}%", f"+{100 * max(regrets):.1f}%", f"{near} of {len(of_it)}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's, without ties."""
+    n = len(first)
+    places = [
+        {place: rank for rank, place in enumerate(sorted(range(n), key=values.__getitem__))}
+        for values in (first, second)
+    ]
+    apart = sum((places[0][place] - places[1][place]) ** 2 for place in range(n))
+    return 1 - 6 * apart / (n * (n**2 - 1))
+
+
+def write_between(path: Path, name: str, text: str) -> None:
+    """Replace what stands between `<!-- name -->` and `<!-- end -->` in a page."""
+    before, rest = path.read_text(encoding="utf-8").split(f"<!-- {name} -->", 1)
+    _, after = rest.split("<!-- end -->", 1)
+    path.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- end -->{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
