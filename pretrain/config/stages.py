@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import accumulate
 
 from pretrain.config.counts import block_matrices
@@ -21,7 +22,8 @@ def layer_costs(model: Model, sequence_length: int) -> list[int]:
     """Forward FLOPs per token of [embedding, blocks, head]: 2 per matrix entry, 4 x H x D per key seen."""
     heads = model.heads * model.head_width
     seen = [min(sequence_length, model.band_of(layer) or sequence_length) for layer in range(model.layers)]
-    blocks = [2 * block_matrices(model) + 4 * heads * keys for keys in seen]
+    matrices = 2 * block_matrices(model)
+    blocks = [matrices + 4 * heads * keys for keys in seen]
     return [2 * model.d_model, *blocks, 2 * model.padded_vocabulary * model.d_model]
 
 
@@ -71,4 +73,10 @@ def _filled(costs: list[int], limit: int) -> int:
 
 def stages_of(model: Model, parallel: Parallel, sequence_length: int) -> list[range]:
     """Indices into [embedding, blocks, head] of each stage."""
-    return cut_stages(layer_costs(model, sequence_length), stage_count(parallel))
+    return list(_cut(tuple(layer_costs(model, sequence_length)), stage_count(parallel)))
+
+
+@lru_cache(maxsize=1024)
+def _cut(costs: tuple[int, ...], stages: int) -> tuple[range, ...]:
+    """Kept, because a search of layouts asks for the same few cuts thousands of times."""
+    return tuple(cut_stages(list(costs), stages))

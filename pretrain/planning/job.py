@@ -8,6 +8,8 @@ from typing import Literal
 from pretrain.config.hardware import Hardware
 from pretrain.config.layout import Layout
 from pretrain.config.run import Run
+from pretrain.planning.keeping import Keeping
+from pretrain.planning.parts import stage_layers
 
 Attention = Literal["flash", "flash1", "fused", "plain"]
 """flash: FlashAttention 2. flash1: the first one. fused: written-out scores with one kernel for scale, mask and softmax
@@ -29,6 +31,11 @@ class Practice:
     """Whether tensor ranks send each a part of the hidden state to the next stage and gather it there."""
     group: int | None = None
     """Data ranks that ZeRO shares the states out over, where that is not all of them."""
+    cut: Literal["cost", "blocks", "ends"] = "cost"
+    """How stages are cut: by the cost of their layers, ours; by blocks; by blocks, embedding and head counted as one
+    each (BLOOM's)."""
+    keeps: Keeping = Keeping()
+    """What it holds in memory."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,17 @@ class Job:
     hardware: Hardware
     node_size: int = 8
     practice: Practice = Practice()
+
+    def layers_at(self, pipe: int) -> dict[int, range]:
+        """By stage at place `pipe` of the pipe axis: its layers of [embedding, blocks, head]."""
+        if self.practice.cut == "cost" and self.practice.virtual == 1:
+            return stage_layers(self.run, pipe)
+        last, ends = self.run.model.layers + 1, self.practice.cut == "ends"
+        start, end = ((place * (last + 1 if ends else last - 1)) // self.layout.pipe for place in (pipe, pipe + 1))
+        if ends:
+            return {pipe: range(start, end)}
+        is_last = pipe == self.layout.pipe - 1
+        return {pipe: range(start + 1 if pipe else 0, end + 2 if is_last else end + 1)}
 
     @property
     def tokens(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pretrain.config.counts import block_matrices, block_norms, mlp_vectors, norm_size
@@ -32,20 +33,31 @@ class Parts(NamedTuple):
         assert isinstance(other, Parts)
         return Parts(*(a + b for a, b in zip(self, other, strict=True)))
 
+    def times(self, count: int) -> Parts:
+        """Of `count` such."""
+        return Parts(*(part * count for part in self))
+
 
 def parts_of(run: Run, pipe: int) -> Parts:
     """What a rank at place `pipe` of the pipe axis holds; all its tensor and data ranks hold as much."""
-    model, tensor = run.model, run.parallel.tensor
-    layers = layers_of(run, pipe)
-    total = Parts(0, 0, 0, 0)
-    for layer in layers:
-        if layer == 0:
-            total += _embedding(model, tensor)
-        elif layer == model.layers + 1:
-            total += _head(model, tensor, has_own_table=not (model.tied_embeddings and 0 in layers))
-        else:
-            total += _block(model, tensor)
+    return parts_in(run.model, run.parallel.tensor, list(stage_layers(run, pipe).values()))
+
+
+def parts_in(model: Model, tensor: int, stages: Sequence[range]) -> Parts:
+    """What the layers `stages` of [embedding, blocks, head] are to one of `tensor` ranks that hold them."""
+    head = model.layers + 1
+    has_embedding = any(0 in stage for stage in stages)
+    total = _block(model, tensor).times(blocks_in(model, stages))
+    if has_embedding:
+        total += _embedding(model, tensor)
+    if any(head in stage for stage in stages):
+        total += _head(model, tensor, has_own_table=not (model.tied_embeddings and has_embedding))
     return total
+
+
+def blocks_in(model: Model, stages: Sequence[range]) -> int:
+    """Blocks among the layers `stages`."""
+    return sum(len(range(max(1, stage.start), min(stage.stop, model.layers + 1))) for stage in stages)
 
 
 def layers_of(run: Run, pipe: int) -> list[int]:

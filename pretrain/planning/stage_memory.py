@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pretrain.planning.activations import activation_bytes, storing
-from pretrain.planning.idle import one_forward_one_backward
+from pretrain.planning.activations import stage_bytes
 from pretrain.planning.job import Job
-from pretrain.planning.memory import state_bytes
+from pretrain.planning.memory import States, states_in
+from pretrain.planning.parts import parts_in
+from pretrain.planning.workspace import block_workspace, exchange_buffers, head_workspace
 
-MARGIN = 0.05
-"""Of everything else: what the allocator cannot use because it is in pieces."""
+MARGIN = 0.04
 CONTEXT = 1.5e9
-"""Of the CUDA context, its libraries' and NCCL's buffers."""
 
 
 class StageMemory(NamedTuple):
@@ -35,8 +34,42 @@ class StageMemory(NamedTuple):
 
 def stage_memory(job: Job, pipe: int) -> StageMemory:
     """Of a GPU at place `pipe` of the pipe axis."""
-    states = state_bytes(job.run, job.layout, pipe)
-    order = one_forward_one_backward(job.layout.pipe, int(job.micro_batches))[pipe]
-    activations = activation_bytes(job.run, pipe, storing(job.run), order)
-    parts = (*states, activations, CONTEXT)
-    return StageMemory(*parts, MARGIN * sum(parts))
+    keeps, run = job.practice.keeps, job.run
+    written_out = job.practice.attention in ("fused", "plain")
+    kept = keeps.storing(run, written_out)
+    held = job.layers_at(pipe)
+    layers = list(held.values())
+    ranks = min(job.layout.data, job.practice.group or job.layout.data)
+    states = _offloaded(job, states_in(run, ranks, layers, keeps.widths_of(run)))
+    activations = sum(in_flight(job, pipe, stage) * stage_bytes(run, part, kept) for stage, part in held.items())
+    parts = parts_in(run.model, run.parallel.tensor, layers)
+    work = block_workspace(job, kept)
+    if any(run.model.layers + 1 in part for part in layers):
+        work = head_workspace(job, kept) + work
+    buffers = CONTEXT + work + exchange_buffers(job, parts)
+    used = (*states, activations, buffers)
+    return StageMemory(*used, MARGIN * sum(used))
+
+
+def _offloaded(job: Job, states: States) -> States:
+    """Without what lives in the host's memory; sums of gradients go there with the optimizer."""
+    if job.run.parallel.offload == "none":
+        return states
+    gradients = states.gradients if job.run.parallel.zero < 2 else 0.0
+    parameters = 0.0 if job.run.parallel.offload == "all" else states.parameters
+    return States(parameters, gradients, 0.0)
+
+
+def in_flight(job: Job, pipe: int, stage: int) -> float:
+    """Micro-batches whose activations a rank keeps of one of its stages when it keeps most.
+
+    1F1B: p at the first place, one fewer at each. DualPipeV at place r: 2p - r on the way out and r + 1 on the way
+    back, both at once. Interleaved, v parts a rank: p (1 + (p - 1) / (p v)) at the first place, in units of all its
+    layers, 2 / v fewer at each (Korthikanti et al. 2022, section 4.2.3).
+    """
+    size, virtual = job.layout.pipe, job.practice.virtual
+    if job.run.parallel.schedule == "dualpipev" and size > 1:
+        return 2 * size - pipe if stage == pipe else pipe + 1
+    if virtual > 1 and size > 1:
+        return min(job.micro_batches, (2 * (size - pipe - 1) + (virtual - 1) * size + 1) / virtual)
+    return min(job.micro_batches, size - pipe)

@@ -1,0 +1,62 @@
+"""Bytes that live for one operator or one block of the backward pass, and buffers of the exchange."""
+
+from __future__ import annotations
+
+from pretrain.config.deepspeed import tuned
+from pretrain.config.load import merge
+from pretrain.planning.activations import Storing, block_bytes, is_written_out
+from pretrain.planning.job import Job
+from pretrain.planning.parts import Parts
+
+CHUNK = 64 * 2**20
+"""Bytes of fp32 logits that our loss makes at a time (CHUNK_BYTES of pretrain/model/loss.py)."""
+FLAT = 500_000_000
+"""Elements of gradients that DeepSpeed lays end to end to reduce them, where no bucket is set: engine.py's
+MEMORY_OPT_ALLREDUCE_SIZE."""
+LIVE = 1_000_000_000
+"""Parameters that ZeRO 3 gathers and does not give back at once: DeepSpeed's stage3_max_live_parameters."""
+
+
+def block_workspace(job: Job, kept: Storing) -> float:
+    """A block in its backward pass: what is computed again of it, and gradients of its widest operator."""
+    run, tokens = job.run, job.tokens
+    model, tensor = run.model, run.parallel.tensor
+    wide = (3 if model.activation == "swiglu" else 2) * model.mlp_width / tensor + 2 * model.d_model
+    gradients = tokens * wide * kept.number
+    if is_written_out(model, kept):
+        scores = tokens * run.sequence_length * model.heads / tensor
+        gradients = max(gradients, scores * (kept.number + kept.softmax))
+    if run.parallel.recompute == "none":
+        return gradients
+    plain = run.parallel.model_copy(update={"recompute": "none"})
+    again = block_bytes(model, plain, run.batch.micro_batch_size, run.sequence_length, 0, kept)
+    if run.parallel.recompute == "selective":
+        again -= block_bytes(model, run.parallel, run.batch.micro_batch_size, run.sequence_length, 0, kept)
+    return again + gradients
+
+
+def head_workspace(job: Job, kept: Storing) -> float:
+    """The loss. Ours: logits of a chunk in fp32 and rounded; the weight's gradient, scaled in fp32 and rounded."""
+    model, tensor, keeps = job.run.model, job.run.parallel.tensor, job.practice.keeps
+    if keeps.logit:
+        columns = model.padded_vocabulary / (1 if keeps.gathers_logits else tensor)
+        return job.tokens * columns * keeps.logit
+    weight = model.padded_vocabulary / tensor * model.d_model
+    return CHUNK * (1 + kept.number / 4) + weight * (4 + kept.number)
+
+
+def exchange_buffers(job: Job, parts: Parts) -> float:
+    """Over the data axis; with ZeRO 3 also parameters that are gathered."""
+    run, kept = job.run, job.practice.keeps.bucket
+    if job.layout.data == 1:
+        return 0.0
+    if kept is not None:
+        return min(kept, 4 * parts.total)
+    zero = merge(tuned(run), run.deepspeed).get("zero_optimization", {})
+    bucket = zero.get("reduce_bucket_size", FLAT)
+    if run.parallel.zero < 2:
+        return 4.0 * min(FLAT if run.precision.compute == "bf16" else bucket, parts.total)
+    buffers = (2 if zero["overlap_comm"] else 1) * bucket * 2.0
+    if run.parallel.zero == 3:
+        buffers += 2.0 * min(LIVE + zero["stage3_prefetch_bucket_size"], parts.total)
+    return buffers
