@@ -28,6 +28,8 @@ class Keeping:
     """Whether each tensor rank has all columns of the logits at the loss."""
     products: bool = False
     """Whether selective recompute keeps every other product, and not all but attention's core."""
+    in_pieces: bool = True
+    """Whether the allocator's memory is in pieces; with PyTorch's `expandable_segments` it is not."""
 
     def storing(self, run: Run, written_out: bool) -> Storing:
         """What is kept of a layer, on a GPU."""

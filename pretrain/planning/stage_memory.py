@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pretrain.planning.activations import stage_bytes
+from pretrain.planning.activations import Storing, stage_bytes
 from pretrain.planning.job import Job
 from pretrain.planning.memory import States, states_in
 from pretrain.planning.parts import parts_in
 from pretrain.planning.workspace import block_workspace, exchange_buffers, head_workspace
 
-MARGIN = 0.04
-CONTEXT = 1.5e9
+CONTEXT = 1e9
+"""Bytes of the CUDA context, the kernels and the workspace of cuBLAS. Fitted, with the next two, to what fitted and
+what did not in Hagemann et al. 2023 (docs/planning-memory.md); BLOOM's peaks agree."""
+COMMUNICATOR = 0.5e9
+"""Bytes of NCCL for each axis of more than one rank."""
+MARGIN = 0.3
+"""Of activations: what the allocator cannot use because it is in pieces. States are laid out once and have none."""
 
 
 class StageMemory(NamedTuple):
@@ -34,21 +39,22 @@ class StageMemory(NamedTuple):
 
 def stage_memory(job: Job, pipe: int) -> StageMemory:
     """Of a GPU at place `pipe` of the pipe axis."""
-    keeps, run = job.practice.keeps, job.run
-    written_out = job.practice.attention in ("fused", "plain")
-    kept = keeps.storing(run, written_out)
-    held = job.layers_at(pipe)
-    layers = list(held.values())
+    run, keeps, held = job.run, job.practice.keeps, job.layers_at(pipe)
+    layers, kept = list(held.values()), keeps.storing(run, job.practice.attention in ("fused", "plain"))
     ranks = min(job.layout.data, job.practice.group or job.layout.data)
     states = _offloaded(job, states_in(run, ranks, layers, keeps.widths_of(run)))
     activations = sum(in_flight(job, pipe, stage) * stage_bytes(run, part, kept) for stage, part in held.items())
-    parts = parts_in(run.model, run.parallel.tensor, layers)
-    work = block_workspace(job, kept)
-    if any(run.model.layers + 1 in part for part in layers):
-        work = head_workspace(job, kept) + work
-    buffers = CONTEXT + work + exchange_buffers(job, parts)
-    used = (*states, activations, buffers)
-    return StageMemory(*used, MARGIN * sum(used))
+    margin = MARGIN * activations if keeps.in_pieces else 0.0
+    return StageMemory(*states, activations, _buffers(job, layers, kept), margin)
+
+
+def _buffers(job: Job, layers: list[range], kept: Storing) -> float:
+    """The head's and a block's workspace are added up: one is in pieces when the other is asked for."""
+    has_head = any(job.run.model.layers + 1 in part for part in layers)
+    work = block_workspace(job, kept) + (head_workspace(job, kept) if has_head else 0.0)
+    parts = parts_in(job.run.model, job.run.parallel.tensor, layers)
+    axes = sum(size > 1 for size in job.layout)
+    return CONTEXT + COMMUNICATOR * axes + work + exchange_buffers(job, parts)
 
 
 def _offloaded(job: Job, states: States) -> States:

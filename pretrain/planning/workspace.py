@@ -19,20 +19,25 @@ LIVE = 1_000_000_000
 
 def block_workspace(job: Job, kept: Storing) -> float:
     """A block in its backward pass: what is computed again of it, and gradients of its widest operator."""
-    run, tokens = job.run, job.tokens
-    model, tensor = run.model, run.parallel.tensor
-    wide = (3 if model.activation == "swiglu" else 2) * model.mlp_width / tensor + 2 * model.d_model
-    gradients = tokens * wide * kept.number
-    if is_written_out(model, kept):
-        scores = tokens * run.sequence_length * model.heads / tensor
-        gradients = max(gradients, scores * (kept.number + kept.softmax))
-    if run.parallel.recompute == "none":
+    run, parallel = job.run, job.run.parallel
+    gradients = _widest(job, kept)
+    if parallel.recompute == "none":
         return gradients
-    plain = run.parallel.model_copy(update={"recompute": "none"})
-    again = block_bytes(model, plain, run.batch.micro_batch_size, run.sequence_length, 0, kept)
-    if run.parallel.recompute == "selective":
-        again -= block_bytes(model, run.parallel, run.batch.micro_batch_size, run.sequence_length, 0, kept)
+    shape = run.batch.micro_batch_size, run.sequence_length, 0, kept
+    again = block_bytes(run.model, parallel.model_copy(update={"recompute": "none"}), *shape)
+    if parallel.recompute == "selective":
+        again -= block_bytes(run.model, parallel, *shape)
     return again + gradients
+
+
+def _widest(job: Job, kept: Storing) -> float:
+    """Gradients of the MLP's inner numbers or of scores, before and after the operator."""
+    model, tensor = job.run.model, job.run.parallel.tensor
+    inner = (3 if model.activation == "swiglu" else 2) * model.mlp_width / tensor + 2 * model.d_model
+    if not is_written_out(model, kept):
+        return job.tokens * inner * kept.number
+    score = kept.number if job.practice.attention == "fused" else kept.number + kept.softmax
+    return job.tokens * max(inner * kept.number, job.run.sequence_length * model.heads / tensor * score)
 
 
 def head_workspace(job: Job, kept: Storing) -> float:
@@ -55,7 +60,9 @@ def exchange_buffers(job: Job, parts: Parts) -> float:
     zero = merge(tuned(run), run.deepspeed).get("zero_optimization", {})
     bucket = zero.get("reduce_bucket_size", FLAT)
     if run.parallel.zero < 2:
-        return 4.0 * min(FLAT if run.precision.compute == "bf16" else bucket, parts.total)
+        # What bf16 lays end to end is full only after the tensor that fills it.
+        table = run.model.padded_vocabulary * run.model.d_model / run.parallel.tensor
+        return 4.0 * min(FLAT + table if run.precision.compute == "bf16" else bucket, parts.total)
     buffers = (2 if zero["overlap_comm"] else 1) * bucket * 2.0
     if run.parallel.zero == 3:
         buffers += 2.0 * min(LIVE + zero["stage3_prefetch_bucket_size"], parts.total)
