@@ -1,10 +1,15 @@
-"""Planned memory against published: states, activations, peaks, and what fitted."""
+"""Planned memory against published: states, activations, peaks, and what fitted. Prints the table of errors by source.
+
+    python -m benchmarks.planner_memory DIRECTORY
+
+DIRECTORY has memory.csv and fits-or-oom.csv (columns as in published-runs).
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
@@ -14,83 +19,192 @@ from pretrain.config.widths import Widths
 from pretrain.planning.job import Job
 from pretrain.planning.keeping import Keeping
 from pretrain.planning.memory import zero_states
-from pretrain.planning.stage_memory import StageMemory, stage_memory
+from pretrain.planning.stage_memory import fits, stage_memory
 
-GIB = 2**30
+Row = dict[str, str]
+UNITS = {"GiB": 2.0**30, "GB": 1e9}
+
+
+@dataclass(frozen=True)
+class Framework:
+    """What a source ran on."""
+
+    group: str
+    """Of benchmarks/published.py."""
+    keeps: Keeping
+    defaults: tuple[tuple[str, str], ...] = ()
+    """Columns that these tables do not have."""
+
+
 MEGATRON = Keeping(widths=Widths(2, 4, 12), bucket=0, softmax=2, logit=12)
-MEGATRON_DEEPSPEED = Keeping(widths=Widths(2, 2, 18), bucket=1e9, softmax=2, logit=12)
-BF16 = replace(MEGATRON_DEEPSPEED, widths=Widths(2, 6, 12), bucket=4e9)
-ALEPH = Keeping(widths=Widths(2, 2, 12), bucket=0, softmax=4, logit=20, gathers_logits=True)
+"""Gradients in fp32 in one buffer. Logits in 16 bits, in fp32, less their largest; the gradient in 16 bits."""
+MEGATRON_DEEPSPEED = replace(MEGATRON, widths=Widths(2, 2, 18), bucket=1e9)
+"""ZeRO 1 in fp16 makes of a rank's part of the gradients a copy in 16 bits and one in fp32 for the update. One bucket
+of 5e8 elements."""
+DEEPSPEED_FP16 = replace(MEGATRON, widths=Widths(2, 2, 20), bucket=1e9)
+"""Without ZeRO: two fp32 copies of all gradients, one by one and end to end."""
+DEEPSPEED_BF16 = replace(MEGATRON, widths=Widths(2, 6, 12), bucket=4e9)
+"""BF16_Optimizer: gradients in bf16 and in fp32; 5e8 elements and the tensor that exceeds them end to end in fp32."""
+ALEPH_ALPHA = Keeping(widths=Widths(2, 2, 12), bucket=0, logit=20, gathers_logits=True)
+"""Gradients in bf16. Each tensor rank has all logits: with them in parts 4 x 4 GPUs and 4 samples of 8,192 tokens would
+need half of what did not fit. 20 bytes a logit was fitted: two copies in bf16, four in fp32."""
 TORCHTITAN = Keeping(widths=Widths(4, 4, 8), logit=16, products=True, in_pieces=False)
-GROUPS = {
-    "Kort": ("korthikanti22_t5", MEGATRON, "blocks"),
-    "BigS": ("bigscience_a100", MEGATRON_DEEPSPEED, "ends"),
-    "Hage": ("hagemann23", ALEPH, "blocks"),
-    "pyto": ("torchtitan", TORCHTITAN, "blocks"),
+"""FSDP 2 with fp32 states. It sets expandable_segments. Logits in bf16, log-softmax and two gradients in fp32, one in
+bf16; compiled they are fewer (`_torchtitan`)."""
+FRAMEWORKS = {
+    "Korthikanti": Framework("korthikanti22_t5", MEGATRON),
+    "BigScience": Framework("bigscience_a100", MEGATRON_DEEPSPEED, (("attn_kernel", "fused"),)),
+    "Hagemann": Framework("hagemann23", ALEPH_ALPHA, (("mlp", "swiglu"),)),
+    "pytorch/torchtitan": Framework("torchtitan", TORCHTITAN, (("mlp", "swiglu"), ("kv_heads", "8"))),
 }
+"""By the beginning of a row's `source`."""
 
 
-def job_of(row):
-    group, keeps, cut = GROUPS[row["source"][:4]]
-    row = dict(row, group=group, notes=row.get("notes") or "", inter_link="")
-    row["gpus_per_node"] = row.get("gpus_per_node") or "8"
-    row.setdefault("mlp", "swiglu" if group == "torchtitan" else "gelu")
-    row.setdefault("attn_kernel", "flash" if group == "torchtitan" else "fused")
-    row.setdefault("kv_heads", "8" if group == "torchtitan" else row["heads"])
-    if group == "bigscience_a100":
-        keeps = BF16 if row["precision"].startswith("bf16") else keeps
-        if row["zero"] == "0": keeps = replace(keeps, widths=Widths(2,2,20))
-        layers=int(float(row["layers"] or 0))
-        pp=int(float(row["pp"]))
-        if layers and (layers+2)%pp: cut="blocks"
-    if group == "torchtitan":
-        notes = row["notes"] + row["where"]
-        keeps = replace(keeps, logit=4 if "2025" in notes else 12 if "compile" in notes else 16)
-    if group == "hagemann23":
-        keeps = replace(keeps, fused_norm="RMS kernel" in row["attn_kernel"])
-    if row.get("cp"):
-        cp=int(float(row["cp"])); row["seq"]=str(int(float(row["seq"]))//cp); row["dp"]=str(int(float(row["dp"]))*cp)
-    job = next(jobs_of(row))
-    return replace(job, practice=replace(job.practice, keeps=keeps, cut=cut))
+class Figure(NamedTuple):
+    """How well a set of published figures is met."""
+
+    source: str
+    what: str
+    rows: int
+    value: float
+    """A mean absolute percentage error, or a share of the rows."""
+    worst: float | None
+    goal: str
+    met: bool
 
 
-def worst(job, places=None):
-    return max((stage_memory(job, p) for p in places or range(job.layout.pipe)), key=lambda m: m.total)
+def memory_errors(directory: Path) -> list[Figure]:
+    """By source and quantity."""
+    rows = read_rows(directory / "memory.csv")
+    outcomes = read_rows(directory / "fits-or-oom.csv")
+    return [*_states(rows), *_korthikanti(rows), *_peaks(rows), *_outcomes(outcomes)]
 
 
-def rows_fit(directory):
-    for row in read_rows(directory / "fits-or-oom.csv"):
-        yield row, job_of(row)
+def job_of(row: Row) -> Job:
+    """The job that a row of memory.csv or fits-or-oom.csv is of. Raises ValueError where its framework is not known."""
+    framework = next((known for name, known in FRAMEWORKS.items() if row["source"].startswith(name)), None)
+    if framework is None:
+        raise ValueError(f"nothing is known of what {row['source']} keeps")
+    cut = _cut(row)
+    blank = {"notes": "", "inter_link": "", "gpus_per_node": "8", "mlp": "gelu", **dict(framework.defaults)}
+    filled = {**row, "group": framework.group, **{key: row.get(key) or value for key, value in blank.items()}}
+    filled |= {"layers": _layers(row), **_context_parallel(row)}
+    job = next(jobs_of(filled))
+    return replace(job, practice=replace(job.practice, keeps=_keeps(row, framework.keeps), cut=cut))
 
 
-def rows_peak(directory):
-    for row in read_rows(directory / "memory.csv"):
-        if row["source"][:4] in ("BigS", "pyto"):
-            yield row, job_of(row)
+def _number(row: Row, key: str, default: int = 1) -> int:
+    return int(float(row.get(key) or default))
 
 
-def rows_kort(directory):
-    for row in read_rows(directory / "memory.csv"):
-        if row["source"][:4] == "Kort":
-            yield row, job_of(row)
+def _layers(row: Row) -> str:
+    """Where a row has none: from the parameters, in stages of whole blocks."""
+    if row.get("layers"):
+        return row["layers"]
+    width, pipe = float(row["hidden"]), _number(row, "pp")
+    blocks = (float(row["params_B"]) * 1e9 - float(row["vocab"]) * width) / (12 * width**2)
+    return str(pipe * round(blocks / pipe))
+
+
+def _cut(row: Row) -> str:
+    """BLOOM's later layouts count the embedding and the head as a block each."""
+    layers, pipe = _number(row, "layers", 0), _number(row, "pp")
+    return "ends" if layers and layers % pipe and (layers + 2) % pipe == 0 else "blocks"
+
+
+def _context_parallel(row: Row) -> Row:
+    """Ranks that share a sequence hold a part of its tokens, and ZeRO shares states out over them too."""
+    ranks = _number(row, "cp")
+    if ranks == 1:
+        return {}
+    return {"seq": str(_number(row, "seq") // ranks), "dp": str(_number(row, "dp") * ranks)}
+
+
+def _keeps(row: Row, keeps: Keeping) -> Keeping:
+    """What depends on the row."""
+    if keeps is MEGATRON_DEEPSPEED and row["precision"].startswith("bf16"):
+        return DEEPSPEED_BF16
+    if keeps is MEGATRON_DEEPSPEED and row["zero"] == "0":
+        return DEEPSPEED_FP16
+    if keeps is ALEPH_ALPHA:
+        return replace(keeps, fused_norm="RMS kernel" in row["attn_kernel"])
+    return _torchtitan(row) if keeps is TORCHTITAN else keeps
+
+
+def _torchtitan(row: Row) -> Keeping:
+    """Compiled: 12 bytes a logit (fitted); since 2025 the loss is one kernel that reads and writes bf16, 4 bytes."""
+    if "2025" in row["where"]:
+        return replace(TORCHTITAN, logit=4)
+    return replace(TORCHTITAN, logit=12) if "compile" in row["notes"] else TORCHTITAN
+
+
+def _figure(source: str, what: str, errors: list[float], goal: float) -> Iterator[Figure]:
+    if errors:
+        sizes = [abs(error) for error in errors]
+        yield Figure(source, what, len(errors), mean(sizes), max(sizes), f"<= {goal:.0%}", mean(sizes) <= goal)
+
+
+def _states(rows: list[Row]) -> Iterator[Figure]:
+    """(2 + 2 + K) bytes a parameter, K = 12; printed figures have two or three digits."""
+    errors = []
+    for row in rows:
+        if row["source"].startswith("ZeRO"):
+            stage = 0 if row["zero"].startswith("base") else int(row["zero"][1] if row["zero"][0] == "z" else row["zero"][0])
+            planned = zero_states(float(row["params_B"]) * 1e9, _number(row, "dp"), stage).total
+            errors.append(planned / (float(row["value"]) * 1e9) - 1)
+    yield from _figure("ZeRO paper, figure 1 and table 1", "states", errors, 0.03)
+
+
+def _korthikanti(rows: list[Row]) -> Iterator[Figure]:
+    states, activations, shares, whole = [], [], [], {}
+    for row in rows:
+        if not row["source"].startswith("Korthikanti"):
+            continue
+        memory, value = stage_memory(job_of(row), 0), float(row["value"])
+        if row["quantity"].startswith("params"):
+            states.append((memory.weights + memory.gradients + memory.optimizer) / (value * UNITS["GiB"]) - 1)
+        elif row["unit"] == "GiB":
+            activations.append(memory.activations / (value * UNITS["GiB"]) - 1)
+        else:
+            whole.setdefault(row["model"], memory.activations)  # the first row of a model is its 100%
+            shares.append(100 * memory.activations / whole[row["model"]] / value - 1)
+    yield from _figure("Korthikanti 2022, figure 1", "states", states, 0.03)
+    yield from _figure("Korthikanti 2022, figure 1", "activations", activations, 0.03)
+    yield from _figure("Korthikanti 2022, figure 7", "activations", shares, 0.03)
+
+
+def _peaks(rows: list[Row]) -> Iterator[Figure]:
+    """Of the fullest stage."""
+    errors: dict[str, list[float]] = {}
+    for row in rows:
+        if row["quantity"].startswith("peak") and row["source"].startswith(tuple(FRAMEWORKS)):
+            planned, unit = fits(job_of(row)).memory.total, UNITS[row["unit"].split()[0]]
+            errors.setdefault(row["source"].split()[0], []).append(planned / (float(row["value"]) * unit) - 1)
+    for source, found in errors.items():
+        yield from _figure(source, "peak", found, 0.08)
+
+
+def _outcomes(rows: list[Row]) -> Iterator[Figure]:
+    """Shares of all rows, and of those of each source."""
+    found: dict[str, list[tuple[bool, bool]]] = {}
+    for row in rows:
+        pair = fits(job_of(row)).fits, row["outcome"] == "ok"
+        for source in ("all", row["source"].split()[0]):
+            found.setdefault(source, []).append(pair)
+    for source, pairs in found.items():
+        right = mean(planned == happened for planned, happened in pairs)
+        wrong = mean(planned and not happened for planned, happened in pairs)
+        yield Figure(source, "fits or not: right", len(pairs), right, None, ">= 95%", right >= 0.95)
+        yield Figure(source, 'fits or not: false "fits"', len(pairs), wrong, None, "<= 2%", wrong <= 0.02)
+
+
+def main(directory: str) -> None:
+    """Print the table."""
+    print("| source | what | rows | mean | worst | goal | |\n|---|---|---|---|---|---|---|")
+    for source, what, rows, value, worst, goal, met in memory_errors(Path(directory)):
+        last = "" if worst is None else f"{worst:.1%}"
+        print(f"| {source} | {what} | {rows} | {value:.1%} | {last} | {goal} | {'ok' if met else '**MISSED**'} |")
+
 
 if __name__ == "__main__":
-    d = Path(sys.argv[1])
-    for row, job in rows_kort(d):
-        m = stage_memory(job, 0)
-        print(row["model"], row["recompute"], row["seq_parallel"], row["quantity"][:20], row["value"], round((m.weights+m.gradients+m.optimizer)/GIB,2), round(m.activations/GIB,2))
-    errs = {}
-    for row, job in rows_peak(d):
-        unit = GIB if row["unit"] == "GiB" else 1e9
-        places = None if row["source"][0]=="p" else sorted({0, job.layout.pipe-1})
-        m = worst(job, places); v = float(row["value"])*unit
-        errs.setdefault(row["source"][:4], []).append(m.total/v-1)
-        print(row["where"][17:27],"L",job.run.model.layers,"C",job.run.model.d_model,"a",job.run.model.heads,"tp",row["tp"],"pp",row["pp"],"dp",row["dp"],"z",row["zero"],"mbs",row["mbs"],row["precision"][:4], round(v/1e9,1), round(m.total/1e9,1), f"{m.total/v-1:+.1%}", [round(x/1e9,1) for x in m])
-    for k, e in errs.items(): print(k, "mape", mean(map(abs,e)), "bias", mean(e))
-    conf={}
-    for row, job in rows_fit(d):
-        m=worst(job); ok=m.total<=85.2e9
-        key=(row["source"][:4], row["outcome"], ok)
-        conf[key]=conf.get(key,0)+1
-        if ok != (row["outcome"]=="ok") : print(row["outcome"], "planned", round(m.total/1e9,1), row["model"], row["seq"], row["attn_kernel"], row["recompute"], row["seq_parallel"], row["n_gpus"],"tp",row["tp"],"pp",row["pp"],"mbs",row["mbs"],[round(x/1e9,1) for x in m])
-    print(conf)
+    main(sys.argv[1])

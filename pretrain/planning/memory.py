@@ -6,7 +6,6 @@ parameters too. Activations: activations.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from pretrain.config.counts import block_matrices
@@ -50,19 +49,19 @@ def _spared(run: Run, parts: Parts, blocks: int) -> float:
 
 def state_bytes(run: Run, layout: Layout, pipe: int) -> States:
     """The states of a rank at place `pipe` of the pipe axis."""
-    return states_in(run, layout.data, list(stage_layers(run, pipe).values()), widths_of(run))
+    stages = list(stage_layers(run, pipe).values())
+    parts = parts_in(run.model, run.parallel.tensor, stages)
+    return states_of(run, layout.data, parts, blocks_in(run.model, stages), widths_of(run))
 
 
-def states_in(run: Run, data: int, stages: Sequence[range], widths: Widths) -> States:
-    """The states of a rank that holds the layers `stages`, shared out over `data` ranks.
+def states_of(run: Run, data: int, parts: Parts, blocks: int, widths: Widths) -> States:
+    """The states of a rank that holds `parts`, with `blocks` blocks, shared out over `data` ranks.
 
     With ZeRO 3 biases and norms also stay whole (stage3_param_persistence_threshold in deepspeed.py).
     """
-    parts = parts_in(run.model, run.parallel.tensor, stages)
     states = zero_states(parts.total, data, run.parallel.zero, widths)
     ranks = data if run.parallel.zero else 1
-    spared = _spared(run, parts, blocks_in(run.model, stages))
-    states = states._replace(optimizer=states.optimizer - spared / ranks)
+    states = states._replace(optimizer=states.optimizer - _spared(run, parts, blocks) / ranks)
     if run.parallel.zero < 3:
         return states
     whole = (parts.vectors + parts.repeated) * widths.parameter

@@ -45,13 +45,12 @@ def parts_of(run: Run, pipe: int) -> Parts:
 
 def parts_in(model: Model, tensor: int, stages: Sequence[range]) -> Parts:
     """What the layers `stages` of [embedding, blocks, head] are to one of `tensor` ranks that hold them."""
-    head = model.layers + 1
-    has_embedding = any(0 in stage for stage in stages)
+    firsts, head = [stage.start for stage in stages], model.layers + 1
     total = _block(model, tensor).times(blocks_in(model, stages))
-    if has_embedding:
+    if 0 in firsts:
         total += _embedding(model, tensor)
-    if any(head in stage for stage in stages):
-        total += _head(model, tensor, has_own_table=not (model.tied_embeddings and has_embedding))
+    if any(stage.stop > head for stage in stages):
+        total += _head(model, tensor, has_own_table=not (model.tied_embeddings and 0 in firsts))
     return total
 
 

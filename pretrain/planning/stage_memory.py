@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-from pretrain.planning.activations import Storing, stage_bytes
+from pretrain.planning.activations import stage_bytes
 from pretrain.planning.job import Job
-from pretrain.planning.memory import States, states_in
-from pretrain.planning.parts import parts_in
+from pretrain.planning.memory import States, states_of
+from pretrain.planning.parts import blocks_in, parts_in
 from pretrain.planning.workspace import block_workspace, exchange_buffers, head_workspace
 
 CONTEXT = 1e9
@@ -40,21 +41,17 @@ class StageMemory(NamedTuple):
 def stage_memory(job: Job, pipe: int) -> StageMemory:
     """Of a GPU at place `pipe` of the pipe axis."""
     run, keeps, held = job.run, job.practice.keeps, job.layers_at(pipe)
-    layers, kept = list(held.values()), keeps.storing(run, job.practice.attention in ("fused", "plain"))
-    ranks = min(job.layout.data, job.practice.group or job.layout.data)
-    states = _offloaded(job, states_in(run, ranks, layers, keeps.widths_of(run)))
+    kept, layers = keeps.storing(run, job.practice.attention in ("fused", "plain")), list(held.values())
+    parts, ranks = parts_in(run.model, run.parallel.tensor, layers), min(job.layout.data, job.practice.group or math.inf)
+    states = states_of(run, ranks, parts, blocks_in(run.model, layers), keeps.widths_of(run))
     activations = sum(in_flight(job, pipe, stage) * stage_bytes(run, part, kept) for stage, part in held.items())
+    # A block's workspace comes on top of the head's: one is in pieces when the other is asked for.
+    work = block_workspace(job, kept) + exchange_buffers(job, parts)
+    if any(part.stop > run.model.layers + 1 for part in layers):
+        work += head_workspace(job, kept)
+    buffers = CONTEXT + COMMUNICATOR * sum(size > 1 for size in job.layout) + work
     margin = MARGIN * activations if keeps.in_pieces else 0.0
-    return StageMemory(*states, activations, _buffers(job, layers, kept), margin)
-
-
-def _buffers(job: Job, layers: list[range], kept: Storing) -> float:
-    """The head's and a block's workspace are added up: one is in pieces when the other is asked for."""
-    has_head = any(job.run.model.layers + 1 in part for part in layers)
-    work = block_workspace(job, kept) + (head_workspace(job, kept) if has_head else 0.0)
-    parts = parts_in(job.run.model, job.run.parallel.tensor, layers)
-    axes = sum(size > 1 for size in job.layout)
-    return CONTEXT + COMMUNICATOR * axes + work + exchange_buffers(job, parts)
+    return StageMemory(*_offloaded(job, states), activations, buffers, margin)
 
 
 def _offloaded(job: Job, states: States) -> States:
@@ -79,3 +76,40 @@ def in_flight(job: Job, pipe: int, stage: int) -> float:
     if virtual > 1 and size > 1:
         return min(job.micro_batches, (2 * (size - pipe - 1) + (virtual - 1) * size + 1) / virtual)
     return min(job.micro_batches, size - pipe)
+
+
+class Fit(NamedTuple):
+    """The stage of a job that needs most."""
+
+    stage: int
+    """Place on the pipe axis."""
+    memory: StageMemory
+    capacity: float
+    """Bytes that a process can allocate on the GPU."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the job does."""
+        return self.memory.total <= self.capacity
+
+    @property
+    def part(self) -> str:
+        """The largest part of the stage's memory."""
+        return max(self.memory._fields, key=lambda name: getattr(self.memory, name))
+
+
+def fits(job: Job) -> Fit:
+    """Whether every stage of `job` fits, and the fullest one."""
+    found = {pipe: stage_memory(job, pipe) for pipe in _extremes(job)}
+    fullest = max(found, key=lambda pipe: found[pipe].total)
+    return Fit(fullest, found[fullest], job.hardware.memory)
+
+
+def _extremes(job: Job) -> set[int]:
+    """First and last place of those that hold alike layers: what is in flight changes evenly from place to place."""
+    alike: dict[tuple[tuple[int, bool, bool], ...], list[int]] = {}
+    for pipe in range(job.layout.pipe):
+        held = job.layers_at(pipe).values()
+        shape = tuple((len(part), 0 in part, job.run.model.layers + 1 in part) for part in held)
+        alike.setdefault(shape, []).append(pipe)
+    return {pipe for places in alike.values() for pipe in (places[0], places[-1])}

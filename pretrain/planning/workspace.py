@@ -57,7 +57,8 @@ def exchange_buffers(job: Job, parts: Parts) -> float:
         return 0.0
     if kept is not None:
         return min(kept, 4 * parts.total)
-    zero = merge(tuned(run), run.deepspeed).get("zero_optimization", {})
+    sizes = merge(tuned(run), run.deepspeed) if run.deepspeed else tuned(run)
+    zero = sizes.get("zero_optimization", {})
     bucket = zero.get("reduce_bucket_size", FLAT)
     if run.parallel.zero < 2:
         # What bf16 lays end to end is full only after the tensor that fills it.
