@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from benchmarks.published import jobs_of, read_rows
 from pretrain.config.widths import Widths
@@ -58,6 +58,8 @@ FRAMEWORKS = {
     "pytorch/torchtitan": Framework("torchtitan", TORCHTITAN, (("mlp", "swiglu"), ("kv_heads", "8"))),
 }
 """By the beginning of a row's `source`."""
+OTHER = Framework("", MEGATRON)
+"""Where nothing is known: the most usual."""
 
 
 class Figure(NamedTuple):
@@ -81,16 +83,13 @@ def memory_errors(directory: Path) -> list[Figure]:
 
 
 def job_of(row: Row) -> Job:
-    """The job that a row of memory.csv or fits-or-oom.csv is of. Raises ValueError where its framework is not known."""
-    framework = next((known for name, known in FRAMEWORKS.items() if row["source"].startswith(name)), None)
-    if framework is None:
-        raise ValueError(f"nothing is known of what {row['source']} keeps")
-    cut = _cut(row)
+    """The job that a row of memory.csv or fits-or-oom.csv is of. Raises ValueError where its GPU is not known."""
+    framework = next((known for name, known in FRAMEWORKS.items() if row["source"].startswith(name)), OTHER)
     blank = {"notes": "", "inter_link": "", "gpus_per_node": "8", "mlp": "gelu", **dict(framework.defaults)}
     filled = {**row, "group": framework.group, **{key: row.get(key) or value for key, value in blank.items()}}
     filled |= {"layers": _layers(row), **_context_parallel(row)}
     job = next(jobs_of(filled))
-    return replace(job, practice=replace(job.practice, keeps=_keeps(row, framework.keeps), cut=cut))
+    return replace(job, practice=replace(job.practice, keeps=_keeps(row, framework.keeps), cut=_cut(row)))
 
 
 def _number(row: Row, key: str, default: int = 1) -> int:
@@ -106,7 +105,7 @@ def _layers(row: Row) -> str:
     return str(pipe * round(blocks / pipe))
 
 
-def _cut(row: Row) -> str:
+def _cut(row: Row) -> Literal["blocks", "ends"]:
     """BLOOM's later layouts count the embedding and the head as a block each."""
     layers, pipe = _number(row, "layers", 0), _number(row, "pp")
     return "ends" if layers and layers % pipe and (layers + 2) % pipe == 0 else "blocks"
@@ -149,14 +148,19 @@ def _states(rows: list[Row]) -> Iterator[Figure]:
     errors = []
     for row in rows:
         if row["source"].startswith("ZeRO"):
-            stage = 0 if row["zero"].startswith("base") else int(row["zero"][1] if row["zero"][0] == "z" else row["zero"][0])
+            stage = (
+                0
+                if row["zero"].startswith("base")
+                else int(row["zero"][1] if row["zero"][0] == "z" else row["zero"][0])
+            )
             planned = zero_states(float(row["params_B"]) * 1e9, _number(row, "dp"), stage).total
             errors.append(planned / (float(row["value"]) * 1e9) - 1)
     yield from _figure("ZeRO paper, figure 1 and table 1", "states", errors, 0.03)
 
 
 def _korthikanti(rows: list[Row]) -> Iterator[Figure]:
-    states, activations, shares, whole = [], [], [], {}
+    states, activations, shares = [], [], []
+    whole: dict[str, float] = {}
     for row in rows:
         if not row["source"].startswith("Korthikanti"):
             continue

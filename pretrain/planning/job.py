@@ -8,7 +8,7 @@ from typing import Literal
 from pretrain.config.hardware import Hardware
 from pretrain.config.layout import Layout
 from pretrain.config.run import Run
-from pretrain.planning.keeping import Keeping
+from pretrain.planning.keeping import OURS, Keeping
 from pretrain.planning.parts import stage_layers
 
 Attention = Literal["flash", "flash1", "fused", "plain"]
@@ -34,7 +34,7 @@ class Practice:
     cut: Literal["cost", "blocks", "ends"] = "cost"
     """How stages are cut: by the cost of their layers, ours; by blocks; by blocks, embedding and head counted as one
     each (BLOOM's)."""
-    keeps: Keeping = Keeping()
+    keeps: Keeping = OURS
     """What it holds in memory."""
 
 

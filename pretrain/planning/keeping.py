@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from pretrain.config.run import Run
 from pretrain.config.widths import Widths, widths_held
-from pretrain.planning.activations import Storing
-from pretrain.planning.payload import number_bytes
+from pretrain.planning.activations import Storing, storing
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,8 @@ class Keeping:
 
     def storing(self, run: Run, written_out: bool) -> Storing:
         """What is kept of a layer, on a GPU."""
-        return Storing(
-            number=number_bytes(run),
+        return storing(run)._replace(
             softmax=self.softmax,
-            mask=1,
-            statistic=4,
-            log_sum=4,
             fused_rms=self.fused_norm,
             written_out=written_out,
             whole_logits=self.logit > 0,
@@ -48,3 +43,7 @@ class Keeping:
     def widths_of(self, run: Run) -> Widths:
         """Bytes per parameter."""
         return self.widths or widths_held(run)
+
+
+OURS = Keeping()
+"""Of our own engine."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from pretrain.planning.activations import stage_bytes
@@ -41,9 +40,10 @@ class StageMemory(NamedTuple):
 def stage_memory(job: Job, pipe: int) -> StageMemory:
     """Of a GPU at place `pipe` of the pipe axis."""
     run, keeps, held = job.run, job.practice.keeps, job.layers_at(pipe)
-    kept, layers = keeps.storing(run, job.practice.attention in ("fused", "plain")), list(held.values())
-    parts, ranks = parts_in(run.model, run.parallel.tensor, layers), min(job.layout.data, job.practice.group or math.inf)
-    states = states_of(run, ranks, parts, blocks_in(run.model, layers), keeps.widths_of(run))
+    layers, kept = list(held.values()), keeps.storing(run, job.practice.attention in ("fused", "plain"))
+    parts, blocks = parts_in(run.model, run.parallel.tensor, layers), blocks_in(run.model, layers)
+    ranks = min(job.layout.data, job.practice.group or job.layout.data)
+    states = states_of(run, ranks, parts, blocks, keeps.widths_of(run))
     activations = sum(in_flight(job, pipe, stage) * stage_bytes(run, part, kept) for stage, part in held.items())
     # A block's workspace comes on top of the head's: one is in pieces when the other is asked for.
     work = block_workspace(job, kept) + exchange_buffers(job, parts)

@@ -7,6 +7,7 @@ from pretrain.config.load import merge
 from pretrain.planning.activations import Storing, block_bytes, is_written_out
 from pretrain.planning.job import Job
 from pretrain.planning.parts import Parts
+from pretrain.planning.payload import number_bytes
 
 CHUNK = 64 * 2**20
 """Bytes of fp32 logits that our loss makes at a time (CHUNK_BYTES of pretrain/model/loss.py)."""
@@ -47,7 +48,8 @@ def head_workspace(job: Job, kept: Storing) -> float:
         columns = model.padded_vocabulary / (1 if keeps.gathers_logits else tensor)
         return job.tokens * columns * keeps.logit
     weight = model.padded_vocabulary / tensor * model.d_model
-    return CHUNK * (1 + kept.number / 4) + weight * (4 + kept.number)
+    chunk = min(CHUNK, job.tokens * model.padded_vocabulary / tensor * 4)
+    return chunk * (1 + kept.number / 4) + weight * (4 + kept.number)
 
 
 def exchange_buffers(job: Job, parts: Parts) -> float:
@@ -56,15 +58,14 @@ def exchange_buffers(job: Job, parts: Parts) -> float:
     if job.layout.data == 1:
         return 0.0
     if kept is not None:
-        return min(kept, 4 * parts.total)
-    sizes = merge(tuned(run), run.deepspeed) if run.deepspeed else tuned(run)
-    zero = sizes.get("zero_optimization", {})
-    bucket = zero.get("reduce_bucket_size", FLAT)
-    if run.parallel.zero < 2:
-        # What bf16 lays end to end is full only after the tensor that fills it.
+        return min(kept, 4.0 * parts.total)
+    width, zero = number_bytes(run), run.parallel.zero
+    if zero == 0 or (zero == 1 and run.precision.compute == "bf16"):
+        # End to end until a tensor, at worst the embedding, exceeds the limit. BF16_Optimizer reduces fp32 sums.
         table = run.model.padded_vocabulary * run.model.d_model / run.parallel.tensor
-        return 4.0 * min(FLAT + table if run.precision.compute == "bf16" else bucket, parts.total)
-    buffers = (2 if zero["overlap_comm"] else 1) * bucket * 2.0
-    if run.parallel.zero == 3:
-        buffers += 2.0 * min(LIVE + zero["stage3_prefetch_bucket_size"], parts.total)
-    return buffers
+        return min(FLAT + table, parts.total) * (4 if zero else width)
+    sizes = (merge(tuned(run), run.deepspeed) if run.deepspeed else tuned(run))["zero_optimization"]
+    elements: float = sizes["reduce_bucket_size"] * (2 if sizes["overlap_comm"] else 1)
+    if zero == 3:
+        elements += min(LIVE + sizes["stage3_prefetch_bucket_size"], parts.total)
+    return elements * width
