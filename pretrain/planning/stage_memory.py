@@ -8,7 +8,7 @@ from pretrain.planning.activations import stage_bytes
 from pretrain.planning.job import Job
 from pretrain.planning.memory import States, states_of
 from pretrain.planning.parts import blocks_in, parts_in
-from pretrain.planning.workspace import block_workspace, exchange_buffers, head_workspace
+from pretrain.planning.workspace import block_workspace, exchange_buffers, head_workspace, sent_bytes
 
 CONTEXT = 1e9
 """Bytes of the CUDA context, the kernels and the workspace of cuBLAS. Fitted, with the next two, to what fitted and
@@ -44,11 +44,15 @@ def stage_memory(job: Job, pipe: int) -> StageMemory:
     parts, blocks = parts_in(run.model, run.parallel.tensor, layers), blocks_in(run.model, layers)
     ranks = min(job.layout.data, job.practice.group or job.layout.data)
     states = states_of(run, ranks, parts, blocks, keeps.widths_of(run))
-    activations = sum(in_flight(job, pipe, stage) * stage_bytes(run, part, kept) for stage, part in held.items())
+    flights = {stage: in_flight(job, pipe, stage) for stage in held}
+    activations = sum(flights[stage] * stage_bytes(run, part, kept) for stage, part in held.items())
     # A block's workspace comes on top of the head's: one is in pieces when the other is asked for.
     work = block_workspace(job, kept) + exchange_buffers(job, parts)
-    if any(part.stop > run.model.layers + 1 for part in layers):
-        work += head_workspace(job, kept)
+    for stage, part in held.items():
+        if part.stop > run.model.layers + 1:
+            work += head_workspace(job, kept)
+        else:
+            work += flights[stage] * sent_bytes(job)
     buffers = CONTEXT + COMMUNICATOR * sum(size > 1 for size in job.layout) + work
     margin = MARGIN * activations if keeps.in_pieces else 0.0
     return StageMemory(*_offloaded(job, states), activations, buffers, margin)

@@ -52,6 +52,12 @@ def head_workspace(job: Job, kept: Storing) -> float:
     return chunk * (1 + kept.number / 4) + weight * (4 + kept.number)
 
 
+def sent_bytes(job: Job) -> float:
+    """A hidden state that a stage sent: it is there until its gradient comes (pipe_buffers of DeepSpeed's engine)."""
+    split = job.layout.tensor if job.run.parallel.splits_sequence else 1
+    return job.tokens / split * job.run.model.d_model * number_bytes(job.run)
+
+
 def exchange_buffers(job: Job, parts: Parts) -> float:
     """Over the data axis; with ZeRO 3 also parameters that are gathered."""
     run, kept = job.run, job.practice.keeps.bucket

@@ -209,6 +209,14 @@ def test_all_logits_at_once() -> None:
     assert ours.activations - cut.activations == 512 * 64 * 2 / 2 + 128 * 64 * 4
 
 
+def test_what_a_stage_sent_is_kept_while_in_flight() -> None:
+    """Two hidden states on the first of two ranks, none on the last, which has a head instead."""
+    run = small(parallel={"pipe": 2})
+    first, last = (stage_memory(job_of(run, 2), pipe).buffers for pipe in (0, 1))
+    head = 512 * 256 * (4 + 2) + 256 * 64 * (4 + 2)
+    assert first - last == 2 * 512 * 64 * 2 - head
+
+
 def test_every_other_product_by_hand() -> None:
     """Selective as torchtitan does it: the input C, queries C, values C / 2, attention C and its logarithm, the gate F,
     the last product C."""
