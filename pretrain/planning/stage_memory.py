@@ -11,12 +11,14 @@ from pretrain.planning.parts import blocks_in, parts_in
 from pretrain.planning.workspace import block_workspace, exchange_buffers, head_workspace, sent_bytes
 
 CONTEXT = 1e9
-"""Bytes of the CUDA context, the kernels and the workspace of cuBLAS. Fitted, with the next two, to what fitted and
-what did not in Hagemann et al. 2023 (docs/planning-memory.md); BLOOM's peaks agree."""
+"""Bytes of the CUDA context, the kernels and the workspace of cuBLAS. Fitted, with the next three, to what fitted and
+what did not in published runs (docs/planning-memory.md)."""
 COMMUNICATOR = 0.5e9
 """Bytes of NCCL for each axis of more than one rank."""
 MARGIN = 0.3
 """Of activations: what the allocator cannot use because it is in pieces. States are laid out once and have none."""
+MARGIN_ALIKE = 0.1
+"""The same where all that is kept are inputs of blocks, of one size: with full recompute."""
 
 
 class StageMemory(NamedTuple):
@@ -54,8 +56,14 @@ def stage_memory(job: Job, pipe: int) -> StageMemory:
         else:
             work += flights[stage] * sent_bytes(job)
     buffers = CONTEXT + COMMUNICATOR * sum(size > 1 for size in job.layout) + work
-    margin = MARGIN * activations if keeps.in_pieces else 0.0
-    return StageMemory(*_offloaded(job, states), activations, buffers, margin)
+    return StageMemory(*_offloaded(job, states), activations, buffers, _margin(job) * activations)
+
+
+def _margin(job: Job) -> float:
+    parallel = job.run.parallel
+    if not job.practice.keeps.in_pieces:
+        return 0.0
+    return MARGIN_ALIKE if parallel.recompute == "full" and parallel.recompute_every == 1 else MARGIN
 
 
 def _offloaded(job: Job, states: States) -> States:

@@ -129,6 +129,7 @@ def test_full_recompute_keeps_inputs_and_one_block() -> None:
     block = block_bytes(run.model, small().parallel, 4, 128, 0, storing(run))
     assert none.activations - full.activations == 4 * (block - 512 * 64 * 2)
     assert full.buffers - none.buffers == block
+    assert full.margin == pytest.approx(0.1 * full.activations)
 
 
 def test_offloaded_states_are_not_on_the_gpu() -> None:
