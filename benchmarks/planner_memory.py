@@ -92,6 +92,15 @@ def job_of(row: Row) -> Job:
     return replace(job, practice=replace(job.practice, keeps=_keeps(row, framework.keeps), cut=_cut(row)))
 
 
+def _jobs(rows: list[Row]) -> Iterator[tuple[Row, Job]]:
+    """Without rows of GPUs that no cluster file has figures for."""
+    for row in rows:
+        try:
+            yield row, job_of(row)
+        except ValueError as error:
+            print(f"left out: {row['source']}, {row['model']}: {error}", file=sys.stderr)
+
+
 def _number(row: Row, key: str, default: int = 1) -> int:
     return int(float(row.get(key) or default))
 
@@ -161,10 +170,8 @@ def _states(rows: list[Row]) -> Iterator[Figure]:
 def _korthikanti(rows: list[Row]) -> Iterator[Figure]:
     states, activations, shares = [], [], []
     whole: dict[str, float] = {}
-    for row in rows:
-        if not row["source"].startswith("Korthikanti"):
-            continue
-        memory, value = stage_memory(job_of(row), 0), float(row["value"])
+    for row, job in _jobs([row for row in rows if row["source"].startswith("Korthikanti")]):
+        memory, value = stage_memory(job, 0), float(row["value"])
         if row["quantity"].startswith("params"):
             states.append((memory.weights + memory.gradients + memory.optimizer) / (value * UNITS["GiB"]) - 1)
         elif row["unit"] == "GiB":
@@ -180,10 +187,10 @@ def _korthikanti(rows: list[Row]) -> Iterator[Figure]:
 def _peaks(rows: list[Row]) -> Iterator[Figure]:
     """Of the fullest stage."""
     errors: dict[str, list[float]] = {}
-    for row in rows:
-        if row["quantity"].startswith("peak") and row["source"].startswith(tuple(FRAMEWORKS)):
-            planned, unit = fits(job_of(row)).memory.total, UNITS[row["unit"].split()[0]]
-            errors.setdefault(row["source"].split()[0], []).append(planned / (float(row["value"]) * unit) - 1)
+    peaks = [row for row in rows if row["quantity"].startswith("peak") and row["source"].startswith(tuple(FRAMEWORKS))]
+    for row, job in _jobs(peaks):
+        measured = float(row["value"]) * UNITS[row["unit"].split()[0]]
+        errors.setdefault(row["source"].split()[0], []).append(fits(job).memory.total / measured - 1)
     for source, found in errors.items():
         yield from _figure(source, "peak", found, 0.08)
 
@@ -191,8 +198,8 @@ def _peaks(rows: list[Row]) -> Iterator[Figure]:
 def _outcomes(rows: list[Row]) -> Iterator[Figure]:
     """Shares of all rows, and of those of each source."""
     found: dict[str, list[tuple[bool, bool]]] = {}
-    for row in rows:
-        pair = fits(job_of(row)).fits, row["outcome"] == "ok"
+    for row, job in _jobs(rows):
+        pair = fits(job).fits, row["outcome"] == "ok"
         for source in ("all", row["source"].split()[0]):
             found.setdefault(source, []).append(pair)
     for source, pairs in found.items():
