@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pretrain.config.hardware import Hardware
 from pretrain.config.layout import Layout
@@ -24,7 +25,7 @@ GPUS = {"A100-80GB": "a100-80gb", "A100-40GB": "a100-40gb", "H100-96GB": "h100-5
 """Beginning of a row's `gpu`, and the cluster file that has its figures."""
 FIRST_FLASH = {"a100": 0.79, "h100": 0.55}
 """Speed of the first FlashAttention by the second, which was written for these GPUs (fitted)."""
-MEGATRON = Practice(attention="fused", fused=True, even_stages=True, spreads_pipe=True)
+MEGATRON = Practice(attention="fused", fused=True, cut="blocks", spreads_pipe=True)
 """Megatron-LM and Megatron-DeepSpeed of 2021 and 2022."""
 PRACTICES = {
     "narayanan21_t1": MEGATRON,
@@ -125,6 +126,12 @@ def _heads_from(width: int, tensor: int) -> int:
     return min(choices or [1], key=lambda n: abs(width / n - 128))
 
 
+def _cut(row: dict[str, str]) -> Literal["blocks", "ends"]:
+    """BLOOM's later layouts count the embedding and the head as a block each."""
+    layers, pipe = _int(row, "layers", 0), _int(row, "pp", 1)
+    return "ends" if layers and layers % pipe and (layers + 2) % pipe == 0 else "blocks"
+
+
 def jobs_of(row: dict[str, str]) -> Iterator[Job]:
     """Every job that a row may be: one where it says everything."""
     tensor, pipe = _int(row, "tp", 1), _int(row, "pp", 1)
@@ -144,6 +151,7 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
     practice = replace(
         practice, context=_int(row, "cp", 1), eight_bits="fp8" in row["precision"] and "rowwise" not in row["precision"]
     )
+    practice = replace(practice, cut=_cut(row) if practice.cut == "blocks" else practice.cut)
     if group := re.search(r"zero1=(\d+)", row.get("zero") or ""):
         practice = replace(practice, group=int(group[1]))
     sizes = [_int(row, "mbs", 1)] if row.get("mbs") else [n for n in (1, 2, 4, 8) if samples % (n * data) == 0] or [1]

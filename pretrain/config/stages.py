@@ -21,10 +21,11 @@ def stage_count(parallel: Parallel) -> int:
 
 def layer_costs(model: Model, sequence_length: int) -> tuple[int, ...]:
     """Forward FLOPs per token of [embedding, blocks, head]: 2 per matrix entry, 4 x H x D per key seen."""
-    heads = model.heads * model.head_width
-    seen = [min(sequence_length, model.band_of(layer) or sequence_length) for layer in range(model.layers)]
-    matrices = 2 * block_matrices(model)
-    blocks = [matrices + 4 * heads * keys for keys in seen]
+    matrices, of_key = 2 * block_matrices(model), 4 * model.heads * model.head_width
+    blocks = [matrices + of_key * sequence_length] * model.layers
+    if model.bands:
+        seen = [min(sequence_length, model.band_of(layer) or sequence_length) for layer in range(model.layers)]
+        blocks = [matrices + of_key * keys for keys in seen]
     return (2 * model.d_model, *blocks, 2 * model.padded_vocabulary * model.d_model)
 
 
@@ -79,5 +80,5 @@ def stages_of(model: Model, parallel: Parallel, sequence_length: int) -> list[ra
 
 @lru_cache(maxsize=1024)
 def _cut(costs: tuple[int, ...], stages: int) -> tuple[range, ...]:
-    """A search over layouts asks for the same cuts thousands of times."""
+    """Kept, because a search of layouts asks for the same few cuts thousands of times."""
     return tuple(cut_stages(costs, stages))

@@ -8,7 +8,7 @@ B samples, T tokens, C d_model, H heads, KV key/value heads, D d_head, F d_ff; H
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pretrain.config.model import Model
@@ -36,6 +36,12 @@ class Storing(NamedTuple):
     """Whether RMSNorm keeps its input only; on a CPU PyTorch computes it in steps and keeps two fp32 copies."""
     bias: bool = False
     """Whether ALiBi is a table of all scores; on a GPU FlexAttention computes it."""
+    written_out: bool = False
+    """Whether attention keeps all scores although the model does not ask for it."""
+    whole_logits: bool = False
+    """Whether the loss is not computed in chunks: then it keeps no gradients, and its logits are for workspace.py."""
+    products: bool = False
+    """Whether selective recompute keeps the result of attention and of every other product (torchtitan's), no more."""
 
 
 PAPER = Storing(2, 2, 1, 0, 0)
@@ -53,6 +59,8 @@ def block_bytes(model: Model, parallel: Parallel, batch: int, tokens: int, layer
     outside = batch * tokens / (parallel.tensor if parallel.splits_sequence else 1)
     if parallel.recompute == "full" and layer % parallel.recompute_every == 0:
         return outside * model.d_model * kept.number
+    if kept.products and parallel.recompute == "selective":
+        return batch * tokens * _products(model, parallel, kept) + outside * model.d_model * kept.number
     parts = 1 if model.parallel_block else 2  # a norm, its result, and a dropout mask for each
     masks = model.d_model * kept.mask if model.dropout else 0
     apart = parts * (_norm(model, model.d_model, kept) + model.d_model * kept.number + masks)
@@ -71,15 +79,29 @@ def _attention(model: Model, parallel: Parallel, tokens: int, kept: Storing) -> 
     """Per token: queries, keys, values, what the core keeps, and its result; what the norms of the first two keep."""
     heads, keys = model.heads / parallel.tensor, max(1, model.key_heads / parallel.tensor)
     norms = (heads + keys) * _norm(model, model.head_width, kept) if model.qk_norm else 0
-    written_out = model.attention == "plain"
     if parallel.recompute == "selective":
         core = 0.0
-    elif written_out:
+    elif is_written_out(model, kept):
         core = heads * tokens * _score(model, kept)
         keys = heads  # repeated for each query head before the product
     else:
         core = heads * kept.log_sum
     return (heads + 2 * keys + heads) * model.head_width * kept.number + core + norms
+
+
+def _products(model: Model, parallel: Parallel, kept: Storing) -> float:
+    """Per token: queries, values, attention and its logarithm, gate or MLP's input; of the last product a hidden state.
+
+    In the order of execution: queries, keys, values, output, gate, the other half, MLP's output.
+    """
+    heads, keys = model.heads / parallel.tensor, max(1, model.key_heads / parallel.tensor)
+    numbers = (2 * heads + keys) * model.head_width + model.mlp_width / parallel.tensor + model.d_model
+    return numbers * kept.number + heads * kept.log_sum
+
+
+def is_written_out(model: Model, kept: Storing) -> bool:
+    """Whether attention makes all scores."""
+    return model.attention == "plain" or kept.written_out
 
 
 def _score(model: Model, kept: Storing) -> int:
@@ -106,6 +128,8 @@ def embedding_bytes(model: Model, parallel: Parallel, batch: int, tokens: int, k
 def head_bytes(model: Model, parallel: Parallel, batch: int, tokens: int, kept: Storing) -> float:
     """The final norm, and the loss: it keeps no logits but the gradients of its input and, in fp32, of its weight."""
     outside = batch * tokens / (parallel.tensor if parallel.splits_sequence else 1)
+    if kept.whole_logits:
+        return outside * (_norm(model, model.d_model, kept) + model.d_model * kept.number)
     weight = model.padded_vocabulary / parallel.tensor * model.d_model * 4
     return outside * _norm(model, model.d_model, kept) + batch * tokens * model.d_model * kept.number + weight
 
@@ -114,19 +138,29 @@ def stage_bytes(run: Run, stage: range, kept: Storing) -> float:
     """Of one micro-batch in the layers `stage` of [embedding, blocks, head], with what they share."""
     model, shape = run.model, (run.batch.micro_batch_size, run.sequence_length)
     total = _shared(run, kept)
-    for layer in stage:
-        if layer == 0:
-            total += embedding_bytes(model, run.parallel, *shape, kept)
-        elif layer == model.layers + 1:
-            total += head_bytes(model, run.parallel, *shape, kept)
-        else:
-            total += block_bytes(model, run.parallel, *shape, layer - 1, kept)
+    if 0 in stage:
+        total += embedding_bytes(model, run.parallel, *shape, kept)
+    if model.layers + 1 in stage:
+        total += head_bytes(model, run.parallel, *shape, kept)
+    blocks = range(max(1, stage.start) - 1, min(stage.stop, model.layers + 1) - 1)
+    for alike in _alike(blocks, run.parallel):
+        total += len(alike) * block_bytes(model, run.parallel, *shape, alike[0], kept)
     return total
+
+
+def _alike(blocks: range, parallel: Parallel) -> Iterator[range | list[int]]:
+    """Blocks that keep as much."""
+    if parallel.recompute != "full" or parallel.recompute_every == 1:
+        kinds: list[range | list[int]] = [blocks]
+    else:
+        again = [block for block in blocks if block % parallel.recompute_every == 0]
+        kinds = [again, [block for block in blocks if block % parallel.recompute_every]]
+    return (kind for kind in kinds if kind)
 
 
 def _shared(run: Run, kept: Storing) -> float:
     """Rotary cosines and sines; the mask of written-out attention, or ALiBi's for a fused one (a sum keeps nothing)."""
-    model, tokens, written_out = run.model, run.sequence_length, run.model.attention == "plain"
+    model, tokens, written_out = run.model, run.sequence_length, is_written_out(run.model, kept)
     if model.positions == "alibi":
         return 0 if written_out or not kept.bias else _biases(run) * kept.number
     rotary = tokens * model.rope_width * 4 if model.positions == "rope" else 0

@@ -8,7 +8,8 @@ from typing import Literal
 from pretrain.config.hardware import Hardware
 from pretrain.config.layout import Layout
 from pretrain.config.run import Run
-from pretrain.planning.parts import layers_of
+from pretrain.planning.keeping import OURS, Keeping
+from pretrain.planning.parts import stage_layers
 from pretrain.planning.payload import number_bytes
 
 Attention = Literal["flash", "fused", "plain"]
@@ -35,8 +36,6 @@ class Practice:
     """Parts of the model on each pipeline rank: interleaved 1F1B (Narayanan et al. 2021, section 2.2)."""
     hides_gradients: bool = False
     """Whether gradients are exchanged over the data axis while the backward pass goes on."""
-    even_stages: bool = False
-    """Whether each stage has as many blocks, embedding and head not counted; else they take as long (config.stages)."""
     hides_tensor: Literal["none", "backward", "both"] = "none"
     """In which passes the exchange of a tensor axis goes on beside products."""
     spreads_pipe: bool = False
@@ -47,6 +46,11 @@ class Practice:
     """Products of linear layers in fp8, which ours does not."""
     group: int | None = None
     """Data ranks that ZeRO shares the states out over, where that is not all of them."""
+    cut: Literal["cost", "blocks", "ends"] = "cost"
+    """How stages are cut: by the cost of their layers, ours; by blocks; by blocks, embedding and head counted as one
+    each (BLOOM's)."""
+    keeps: Keeping = OURS
+    """What it holds in memory."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,17 @@ class Job:
     hardware: Hardware
     node_size: int = 8
     practice: Practice = Practice()
+
+    def layers_at(self, pipe: int) -> dict[int, range]:
+        """By stage at place `pipe` of the pipe axis: its layers of [embedding, blocks, head]."""
+        if self.practice.cut == "cost" and self.practice.virtual == 1:
+            return stage_layers(self.run, pipe)
+        last, ends = self.run.model.layers + 1, self.practice.cut == "ends"
+        start, end = ((place * (last + 1 if ends else last - 1)) // self.layout.pipe for place in (pipe, pipe + 1))
+        if ends:
+            return {pipe: range(start, end)}
+        is_last = pipe == self.layout.pipe - 1
+        return {pipe: range(start + 1 if pipe else 0, end + 2 if is_last else end + 1)}
 
     @property
     def tokens(self) -> int:
@@ -84,12 +99,3 @@ class Job:
     def micro_batches(self) -> float:
         """Of a step and data rank; published batches are not always whole ones."""
         return max(1.0, self.samples * self.practice.context / (self.run.batch.micro_batch_size * self.layout.data))
-
-    def layers(self, pipe: int) -> list[int]:
-        """Indices into [embedding, blocks, head] of what a rank at place `pipe` holds."""
-        if not self.practice.even_stages:
-            return layers_of(self.run, pipe)
-        blocks, stages = self.run.model.layers, self.layout.pipe
-        first, last = (blocks * place // stages + 1 for place in (pipe, pipe + 1))
-        ends = [0] * (pipe == 0), [blocks + 1] * (pipe == stages - 1)
-        return [*ends[0], *range(first, last), *ends[1]]

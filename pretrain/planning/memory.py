@@ -13,7 +13,7 @@ from pretrain.config.layout import Layout
 from pretrain.config.moments import moments_of
 from pretrain.config.run import Run
 from pretrain.config.widths import PAPER, Widths, widths_of
-from pretrain.planning.parts import Parts, layers_of, parts_of
+from pretrain.planning.parts import Parts, blocks_in, parts_in, stage_layers
 
 
 class States(NamedTuple):
@@ -35,10 +35,9 @@ def zero_states(parameters: float, data: int, zero: int, widths: Widths = PAPER)
     return States(*(parameters * width / ranks for width, ranks in zip(widths, cut, strict=True)))
 
 
-def _spared(run: Run, parts: Parts, pipe: int) -> float:
+def _spared(run: Run, parts: Parts, blocks: int) -> float:
     """Bytes of Adam's two moments in fp32 that the rank's optimizer does without, before ZeRO."""
     if run.optimizer.name == "muon":  # one for the matrices of the blocks
-        blocks = sum(0 < layer <= run.model.layers for layer in layers_of(run, pipe))
         return 4 * blocks * block_matrices(run.model) / run.parallel.tensor
     if run.optimizer.name == "own":
         moments = moments_of(run.optimizer.algorithm, "matrix", ())
@@ -49,15 +48,20 @@ def _spared(run: Run, parts: Parts, pipe: int) -> float:
 
 
 def state_bytes(run: Run, layout: Layout, pipe: int) -> States:
-    """The states of a rank at place `pipe` of the pipe axis.
+    """The states of a rank at place `pipe` of the pipe axis."""
+    stages = list(stage_layers(run, pipe).values())
+    parts = parts_in(run.model, run.parallel.tensor, stages)
+    return states_of(run, layout.data, parts, blocks_in(run.model, stages), widths_of(run))
+
+
+def states_of(run: Run, data: int, parts: Parts, blocks: int, widths: Widths) -> States:
+    """The states of a rank that holds `parts`, with `blocks` blocks, shared out over `data` ranks.
 
     With ZeRO 3 biases and norms also stay whole (stage3_param_persistence_threshold in deepspeed.py).
     """
-    parts = parts_of(run, pipe)
-    widths = widths_of(run)
-    states = zero_states(parts.total, layout.data, run.parallel.zero, widths)
-    ranks = layout.data if run.parallel.zero else 1
-    states = states._replace(optimizer=states.optimizer - _spared(run, parts, pipe) / ranks)
+    states = zero_states(parts.total, data, run.parallel.zero, widths)
+    ranks = data if run.parallel.zero else 1
+    states = states._replace(optimizer=states.optimizer - _spared(run, parts, blocks) / ranks)
     if run.parallel.zero < 3:
         return states
     whole = (parts.vectors + parts.repeated) * widths.parameter

@@ -33,23 +33,30 @@ class Parts(NamedTuple):
         assert isinstance(other, Parts)
         return Parts(*(a + b for a, b in zip(self, other, strict=True)))
 
+    def times(self, count: int) -> Parts:
+        """Of `count` such."""
+        return Parts(*(part * count for part in self))
+
 
 def parts_of(run: Run, pipe: int) -> Parts:
     """What a rank at place `pipe` of the pipe axis holds; all its tensor and data ranks hold as much."""
-    return parts_in(run, layers_of(run, pipe))
+    return parts_in(run.model, run.parallel.tensor, list(stage_layers(run, pipe).values()))
 
 
-def parts_in(run: Run, layers: Sequence[int]) -> Parts:
-    """What a tensor rank holds of `layers`, indices into [embedding, blocks, head]."""
-    model, tensor = run.model, run.parallel.tensor
-    first, last = 0 in layers, model.layers + 1 in layers
-    blocks = len(layers) - first - last
-    total = Parts(*(blocks * part for part in _block(model, tensor)))
-    if first:
+def parts_in(model: Model, tensor: int, stages: Sequence[range]) -> Parts:
+    """What the layers `stages` of [embedding, blocks, head] are to one of `tensor` ranks that hold them."""
+    firsts, head = [stage.start for stage in stages], model.layers + 1
+    total = _block(model, tensor).times(blocks_in(model, stages))
+    if 0 in firsts:
         total += _embedding(model, tensor)
-    if last:
-        total += _head(model, tensor, has_own_table=not (model.tied_embeddings and first))
+    if any(stage.stop > head for stage in stages):
+        total += _head(model, tensor, has_own_table=not (model.tied_embeddings and 0 in firsts))
     return total
+
+
+def blocks_in(model: Model, stages: Sequence[range]) -> int:
+    """Blocks among the layers `stages`."""
+    return sum(len(range(max(1, stage.start), min(stage.stop, model.layers + 1))) for stage in stages)
 
 
 def layers_of(run: Run, pipe: int) -> list[int]:

@@ -70,14 +70,20 @@ def step_time(job: Job) -> StepTime:
 
 def stage_passes(job: Job, pipe: int) -> Passes:
     """Of one micro-batch through all that a rank at place `pipe` holds."""
-    model, layers = job.run.model, job.layers(pipe)
+    model, stages = job.run.model, job.layers_at(pipe).values()
+    layers = [layer for stage in stages for layer in stage]
     total = embedding_passes(job) if 0 in layers else Passes()
     if model.layers + 1 in layers:
         total += head_passes(job)
     for kind, number in Counter(_kind(job, layer - 1) for layer in layers if 0 < layer <= model.layers).items():
         total += block_passes(job, *kind).times(number)
-    summed = job.practice.accumulated * parts_in(job.run, layers).total
+    summed = job.practice.accumulated * _parameters(job, pipe)
     return total + Passes(Spent(), Spent(memory=bytes_seconds(job.hardware, summed)))
+
+
+def _parameters(job: Job, pipe: int) -> int:
+    """Of a tensor rank at place `pipe`."""
+    return parts_in(job.run.model, job.layout.tensor, list(job.layers_at(pipe).values())).total
 
 
 def _kind(job: Job, block: int) -> tuple[int, bool]:
@@ -122,7 +128,7 @@ def _exchange(job: Job, slowest: int, passes: Passes) -> Exchange:
     zero, many = job.run.parallel.zero, job.micro_batches
     if job.layout.data == 1:
         return Exchange(0.0, 0.0)
-    size = job.width * parts_in(job.run, job.layers(slowest)).total
+    size = job.width * _parameters(job, slowest)
     once = _over(job, job.layout.data, size)
     if zero == 3:
         behind = BEHIND * many * (passes.forward.total + passes.backward.total)
@@ -153,7 +159,7 @@ def _gathered(gradients: Exchange, parameters: float) -> Exchange:
 
 def _update_seconds(job: Job) -> float:
     """Of the stage with most parameters; offloaded states are updated by the host, at the speed of the bus."""
-    most = max(parts_in(job.run, job.layers(pipe)).total for pipe in {0, job.layout.pipe - 1})
+    most = max(_parameters(job, pipe) for pipe in {0, job.layout.pipe - 1})
     ranks = min(job.practice.group or job.layout.data, job.layout.data) if job.run.parallel.zero else 1
     before = bytes_seconds(job.hardware, most * SCALED)
     if job.run.parallel.offload != "none":
