@@ -46,7 +46,12 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
 
     Raises ConfigError for a missing or malformed file, unknown keys, wrong types and impossible values.
     """
-    plain = load_yaml(find(path, "runs"), overrides)
+    return resolve(load_yaml(find(path, "runs"), overrides))
+
+
+def resolve(plain: Mapping[str, Any]) -> Run:
+    """The run of a YAML's mapping, whose parts may be names. Raises ConfigError."""
+    plain = dict(plain)
     for section, folder in PARTS.items():
         if section in plain:
             plain[section] = _resolve_part(section, folder, plain[section])

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from pretrain.config.constraints.rule import Case, divisors
 from pretrain.config.constraints.tensor import tensor_fits
+from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
 from pretrain.config.stages import stage_count
 
@@ -23,12 +24,23 @@ class Space(NamedTuple):
     """Fields that its `parallel` section gives are kept."""
     processes: int
     node_size: int
+    """GPUs of a node that is full."""
     free_micro_batch: bool = False
     """Whether micro_batch_size is searched too; else it is the run's."""
 
-    def on(self, processes: int) -> Space:
-        """The same on another number of GPUs: nodes are full where there are more than one."""
-        return self._replace(processes=processes, node_size=min(self.node_size, processes))
+    @property
+    def together(self) -> int:
+        """GPUs on one node."""
+        return min(self.node_size, self.processes)
+
+    @property
+    def samples(self) -> int:
+        """Of the full batch. Raises ConfigError when it is not whole."""
+        try:
+            return self.run.batch.global_batch_size.samples(self.run.sequence_length)
+        except ValueError as error:
+            value = self.run.batch.global_batch_size.model_dump()
+            raise ConfigError.of("batch.global_batch_size", value, str(error), "write one of the nearest") from None
 
 
 def candidates(space: Space, offload: Offload = "none") -> Iterator[Run]:
@@ -51,8 +63,8 @@ CHOICES = ("schedule", "zero", "sequence_parallel", "recompute", "offload")
 
 def _grids(space: Space, given: dict[str, tuple[int, ...]]) -> Iterator[tuple[int, int]]:
     """Tensor and pipe: inside a node, and what divides the processes."""
-    case = Case(space.run, space.processes, space.node_size)
-    fitting = [n for n in divisors(space.node_size) if space.processes % n == 0 and tensor_fits(case, n)]
+    case = Case(space.run, space.processes, space.together)
+    fitting = [n for n in divisors(space.together) if space.processes % n == 0 and tensor_fits(case, n)]
     for tensor in given.get("tensor", fitting):
         pipes = [n for n in divisors(max(1, space.processes // tensor)) if n <= space.run.model.layers]
         yield from ((tensor, pipe) for pipe in given.get("pipe", pipes))
@@ -76,10 +88,5 @@ def _micro_batches(space: Space, copies: int) -> list[int]:
     """Sizes that cut the batch into whole micro-batches on `processes / copies` data ranks."""
     if not space.free_micro_batch:
         return [space.run.batch.micro_batch_size]
-    samples, data = samples_of(space.run), max(1, space.processes // copies)
+    samples, data = space.samples, max(1, space.processes // copies)
     return [size for size in MICRO_BATCHES if samples % (size * data) == 0] or [1]
-
-
-def samples_of(run: Run) -> int:
-    """Of the full batch. Raises ValueError when it is not whole."""
-    return run.batch.global_batch_size.samples(run.sequence_length)

@@ -36,14 +36,14 @@ def with_vocabulary(run: Run) -> Run:
     return run.model_copy(update={"model": run.model.model_copy(update={"vocab_size": VOCABULARY})})
 
 
-def job_of(run: Run, processes: int, node_size: int, hardware: Hardware) -> Job:
-    """`run`, as this framework executes it."""
+def job_of(run: Run, space: Space, hardware: Hardware) -> Job:
+    """A layout of `space`, as this framework executes it."""
     practice = Practice(attention="plain" if run.model.attention == "plain" else "flash")
-    return Job(run, layout_of(run.parallel, processes), hardware, node_size, practice)
+    return Job(run, layout_of(run.parallel, space.processes), hardware, space.together, practice)
 
 
 def _best(space: Space, hardware: Hardware, top: int, offload: Offload) -> list[Plan]:
-    jobs = [job_of(run, space.processes, space.node_size, hardware) for run in candidates(space, offload)]
+    jobs = [job_of(run, space, hardware) for run in candidates(space, offload)]
     bounds = _Bounds()
     found: list[Plan] = []
     for bound, job in sorted(((bounds.least_time(job), job) for job in jobs), key=lambda pair: pair[0]):

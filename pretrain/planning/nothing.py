@@ -1,0 +1,99 @@
+"""What is said when no layout will do: the rule that all break, or the part that is too big and what would hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pretrain.config.constraints import CONSTRAINTS, Case, find_problems
+from pretrain.config.constraints.rule import divisors
+from pretrain.config.counts import parameter_count
+from pretrain.config.errors import ConfigError, Problem
+from pretrain.config.hardware import Hardware
+from pretrain.config.run import Run
+from pretrain.config.summary import layout_line
+from pretrain.config.units import size
+from pretrain.config.widths import widths_of
+from pretrain.planning.candidates import Space, candidates
+from pretrain.planning.plan import memory_of
+from pretrain.planning.search import job_of, with_vocabulary
+from pretrain.planning.stage_memory import StageMemory
+
+MOST_NODES = 256
+"""Nodes up to which a number that is enough is looked for."""
+
+
+def nothing_found(space: Space, hardware: Hardware) -> ConfigError:
+    """Why `search` found nothing."""
+    space = space._replace(run=with_vocabulary(space.run))
+    if valid := list(_valid(_frugal(space))):
+        return ConfigError([_too_big(space, hardware, valid)])
+    return ConfigError(_broken(space))
+
+
+def too_big(stages: tuple[StageMemory, ...], hardware: Hardware) -> str | None:
+    """The fullest stage and its biggest part in words, where it does not fit."""
+    pipe = max(range(len(stages)), key=lambda place: stages[place].total)
+    fullest = stages[pipe]
+    if fullest.total <= hardware.memory:
+        return None
+    part = max(fullest._fields, key=lambda name: float(getattr(fullest, name)))
+    needed = f"stage {pipe} needs {size(fullest.total)}, of that {size(getattr(fullest, part))} {part}"
+    return f"each stage must fit into the {size(hardware.memory)} of a {hardware.gpu}; {needed}"
+
+
+def smallest_enough(space: Space, hardware: Hardware) -> int | None:
+    """The smallest number of GPUs, whole nodes where more than one, on which the run fits; None up to MOST_NODES."""
+    space = _frugal(space)
+    states = parameter_count(space.run.model).stored * sum(widths_of(space.run))
+    least = states / hardware.memory  # ZeRO 3 at its best
+    nodes = (space.node_size * count for count in range(2, MOST_NODES + 1))
+    counts = (count for count in (*divisors(space.node_size), *nodes) if count >= least)
+    return next((count for count in counts if _fits(space._replace(processes=count), hardware)), None)
+
+
+def _frugal(space: Space) -> Space:
+    """Only what saves most memory, of what is not given."""
+    given = space.run.parallel.model_fields_set
+    saving = {"recompute": "full", "offload": "none", "schedule": "1f1b", "sequence_parallel": None}
+    update = {name: value for name, value in saving.items() if name not in given}
+    run = space.run.model_copy(update={"parallel": space.run.parallel.model_copy(update=update)})
+    if space.free_micro_batch:
+        run = run.model_copy(update={"batch": run.batch.model_copy(update={"micro_batch_size": 1})})
+    return Space(run, space.processes, space.node_size)
+
+
+def _valid(space: Space) -> Iterator[Run]:
+    """Layouts that satisfy the constraint table."""
+    return (run for run in candidates(space) if not find_problems(run, space.processes, space.together))
+
+
+def _fits(space: Space, hardware: Hardware) -> bool:
+    return any(too_big(memory_of(job_of(run, space, hardware)), hardware) is None for run in _valid(space))
+
+
+def _too_big(space: Space, hardware: Hardware, valid: list[Run]) -> Problem:
+    """Said of the layout that needs least."""
+    memories = [memory_of(job_of(run, space, hardware)) for run in valid]
+    least = min(range(len(valid)), key=lambda index: max(stage.total for stage in memories[index]))
+    layout = layout_line(valid[least].parallel, space.processes)
+    enough = smallest_enough(space, hardware)
+    fix = f"{enough} GPUs" if enough else "a GPU with more memory, a smaller micro_batch_size, or a smaller model"
+    rule = f"{too_big(memories[least], hardware)}, with the least that there is: {layout}"
+    return Problem("GPUs", space.processes, rule, fix)
+
+
+def _broken(space: Space) -> list[Problem]:
+    """The rules that the nearest layout breaks, with their reasons."""
+    runs = list(candidates(space)) or [_as_given(space)]
+    nearest = min(runs, key=lambda run: len(find_problems(run, space.processes, space.together)))
+    case = Case(nearest, space.processes, space.together)
+    return [
+        replace(problem, rule=f"{problem.rule}: {constraint.reason}")
+        for constraint in CONSTRAINTS
+        for problem in constraint.violations(case)
+    ]
+
+
+def _as_given(space: Space) -> Run:
+    return space.run.model_copy(update={"parallel": space.run.parallel.model_copy(update={"auto": False})})
