@@ -137,13 +137,7 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
     for size in sizes:
         for virtual in parts:
             run = run_of(row, size)
-            yield Job(
-                run,
-                Layout(pipe, data, tensor),
-                hardware_of(row),
-                _int(row, "gpus_per_node", 8),
-                replace(practice, virtual=virtual),
-            )
+            yield Job(run, Layout(pipe, data, tensor), hardware_of(row), _int(row, "gpus_per_node", 8), replace(practice, virtual=virtual))
 
 
 def measured_seconds(row: dict[str, str]) -> float | None:

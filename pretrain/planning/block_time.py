@@ -156,9 +156,7 @@ def _moved(job: Job, forward: bool) -> float:
         norm = 26 if forward else 40  # in steps, in fp32
     residual = 6 + (5 if model.dropout else 0)
     mlp = {True: {"swiglu": 6, "gelu": 4}, False: {"swiglu": 10, "gelu": 6}}[forward]
-    gate = mlp["swiglu" if model.activation == "swiglu" else "gelu"] * (
-        1 if fused or model.activation != "swiglu" else 1.6
-    )
+    gate = mlp["swiglu" if model.activation == "swiglu" else "gelu"] * (1 if fused or model.activation != "swiglu" else 1.6)
     turned = 0 if model.positions != "rope" else (4 if fused else 16)
     heads = (model.heads + model.key_heads) * model.head_width / tensor
     between = 8 * model.heads * model.head_width / tensor if job.practice.attention in ("fused", "plain") else 0

@@ -101,9 +101,7 @@ def _data(job: Job, many: float, mine: Spent, slowest: int, stages: list[Passes]
         return needed - hidden, hidden
     gathered = once
     if job.practice.group:
-        gathered = collective_seconds(
-            job.hardware, group_of(min(layout.data, job.practice.group), layout.tensor, job.node_size), size
-        )
+        gathered = collective_seconds(job.hardware, group_of(min(layout.data, job.practice.group), layout.tensor, job.node_size), size)
         needed = 2 * once  # all-reduce over all, states of a part
         needed, gathered = 2 * once, gathered
     else:

@@ -21,7 +21,7 @@ TRANSIENT = (
 )
 
 
-class RollBack(Exception):
+class RollBack(Exception):  # noqa: N818
     """A step asks to go back to an earlier checkpoint, after its update was left out. All ranks raise it together."""
 
     def __init__(self, step: int, finding: Finding, message: str) -> None:

@@ -18,16 +18,16 @@ GPT3 = load_run("gpt3-125m", ["model=gpt3-175b"]).model
 
 def test_seven_equal_layers_on_four_stages() -> None:
     """Four parts of at most two; of those that are equally even, the earliest cuts."""
-    assert cut_stages([1] * 7, 4) == [range(1), range(1, 3), range(3, 5), range(5, 7)]
+    assert cut_stages([1] * 7, 4) == [range(0, 1), range(1, 3), range(3, 5), range(5, 7)]
 
 
 def test_a_heavy_head_stands_alone() -> None:
-    assert cut_stages([0, 2, 2, 2, 2, 5], 3) == [range(3), range(3, 5), range(5, 6)]
+    assert cut_stages([0, 2, 2, 2, 2, 5], 3) == [range(0, 3), range(3, 5), range(5, 6)]
 
 
 def test_the_most_even_of_the_fastest() -> None:
     """4 is the slowest stage whatever the others are: 4, 2 + 1, 1 + 2 rather than 4, 3 + 1, 2."""
-    assert cut_stages([4, 2, 1, 1, 2], 3) == [range(1), range(1, 3), range(3, 5)]
+    assert cut_stages([4, 2, 1, 1, 2], 3) == [range(0, 1), range(1, 3), range(3, 5)]
 
 
 def test_costs_of_a_layer() -> None:
@@ -46,7 +46,7 @@ def test_ninety_six_layers_on_sixty_four_stages() -> None:
     costs = layer_costs(GPT3, 2048)
     assert max(sum(costs[layer] for layer in stage) for stage in stages) == 2 * costs[1]
     assert sorted(len(stage) for stage in stages) == [1] * 30 + [2] * 34
-    assert (stages[0], stages[-1]) == (range(2), range(96, 98))
+    assert (stages[0], stages[-1]) == (range(0, 2), range(96, 98))
 
 
 def test_dualpipev_has_two_stages_a_process() -> None:

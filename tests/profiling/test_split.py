@@ -75,15 +75,15 @@ class Event:
     annotation: bool = False
     asynchronous: bool = False
 
-    name = lambda self: self.label
-    start_ns = lambda self: 1_700_000_000_000_000_000 + int(self.start * 1e9)
-    duration_ns = lambda self: int(self.seconds * 1e9)
-    device_type = lambda self: f"DeviceType.{self.device}"
-    start_thread_id = lambda self: self.thread
-    correlation_id = lambda self: self.id
-    linked_correlation_id = lambda self: self.asked_by
-    is_user_annotation = lambda self: self.annotation
-    is_async = lambda self: self.asynchronous
+    name = lambda self: self.label  # noqa: E731
+    start_ns = lambda self: 1_700_000_000_000_000_000 + int(self.start * 1e9)  # noqa: E731
+    duration_ns = lambda self: int(self.seconds * 1e9)  # noqa: E731
+    device_type = lambda self: f"DeviceType.{self.device}"  # noqa: E731
+    start_thread_id = lambda self: self.thread  # noqa: E731
+    correlation_id = lambda self: self.id  # noqa: E731
+    linked_correlation_id = lambda self: self.asked_by  # noqa: E731
+    is_user_annotation = lambda self: self.annotation  # noqa: E731
+    is_async = lambda self: self.asynchronous  # noqa: E731
 
 
 EVENTS = [

@@ -60,7 +60,7 @@ def find_files(config: Decontamination) -> list[str]:
     """All files, sorted within each glob."""
     found: dict[str, None] = {}
     for pattern in config.files:
-        files = [name for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+        files = [name for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]  # noqa: PTH207
         if not files:
             fix = "check the path; it is relative to where you are"
             raise ConfigError.of("decontaminate.files", pattern, "matches no file", fix)

@@ -84,7 +84,7 @@ def too_large(source: CorpusSource, path: str, number: int, size: int) -> Broken
 def _find_local(pattern: str) -> dict[str, str]:
     """Path -> stamp."""
     # Path.glob takes no absolute patterns.
-    matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+    matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
     return {match: _stamp(match) for match in matches if Path(match).is_file()}
 
 

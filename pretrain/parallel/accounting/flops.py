@@ -15,7 +15,7 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class count_flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class count_flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa: N801  called like torch.no_grad
     """Add up the floating-point operations of this thread by kind of product."""
 
     def __init__(self) -> None:

@@ -54,7 +54,7 @@ def sent_bytes(op: Op, size: int, ranks: int, is_root: bool = False) -> int:
     return size
 
 
-class count_payload(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class count_payload(TorchDispatchMode):  # type: ignore[no-untyped-call]  # noqa: N801  called like torch.no_grad
     """Collect the Messages of this rank in `messages`."""
 
     def __init__(self, layout: Layout) -> None:
