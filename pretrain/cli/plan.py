@@ -51,7 +51,7 @@ def plan(
     from pretrain.planning.nothing import nothing_found
     from pretrain.planning.request import hardware_of
     from pretrain.planning.search import search
-    from pretrain.planning.text import details, heading, plain, table
+    from pretrain.planning.text import details, heading, kept, plain, table
 
     space = _space(run, overrides or [], model, cluster, gpus, batch, tokens, free)
     hardware = hardware_of(space.run)
@@ -63,7 +63,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps([plain(found) for found in plans], indent=2))
     else:
-        lines = [heading(plans[0]), "", *table(plans), "", "The best:", *details(plans[0])]
+        lines = [heading(plans[0]), *kept(space), "", *table(plans), "", "The best:", *details(plans[0])]
         typer.echo("\n".join(lines))
     if explain:
         from pretrain.planning.explain import explain as explained
@@ -74,9 +74,9 @@ def plan(
 
         typer.echo(write_layout(run, plans[0].run))
     if out:
-        from pretrain.planning.page import write_page
+        from importlib import import_module
 
-        write_page(plans, Path(out))
+        import_module("pretrain.planning.page").write_page(plans, Path(out))
 
 
 def _space(

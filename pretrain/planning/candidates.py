@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -61,7 +61,7 @@ CHOICES = ("schedule", "zero", "sequence_parallel", "recompute", "offload")
 """Fields of `parallel` beside the grid."""
 
 
-def _grids(space: Space, given: dict[str, tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+def _grids(space: Space, given: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[int, int]]:
     """Tensor and pipe: inside a node, and what divides the processes."""
     case = Case(space.run, space.processes, space.together)
     fitting = [n for n in divisors(space.together) if space.processes % n == 0 and tensor_fits(case, n)]

@@ -19,6 +19,8 @@ from pretrain.planning.plan import memory_of
 from pretrain.planning.search import job_of, with_vocabulary
 from pretrain.planning.stage_memory import StageMemory
 
+NEAR = 33
+"""Nodes by which a number differs that is named where none is valid."""
 MOST_NODES = 256
 """Nodes up to which a number that is enough is looked for."""
 
@@ -88,11 +90,24 @@ def _broken(space: Space) -> list[Problem]:
     runs = list(candidates(space)) or [_as_given(space)]
     nearest = min(runs, key=lambda run: len(find_problems(run, space.processes, space.together)))
     case = Case(nearest, space.processes, space.together)
-    return [
+    found = [
         replace(problem, rule=f"{problem.rule}: {constraint.reason}")
         for constraint in CONSTRAINTS
         for problem in constraint.violations(case)
     ]
+    if not (counts := _counts_near(space)):
+        return found
+    others = f"{found[0].fix}; or {' or '.join(map(str, counts))} GPUs"
+    return [replace(found[0], fix=others), *found[1:]]
+
+
+def _counts_near(space: Space) -> list[int]:
+    """The nearest numbers of whole nodes below and above for which some layout is valid."""
+    nodes = space.processes // space.node_size
+    ways = (range(nodes, max(0, nodes - NEAR), -1), range(nodes + 1, nodes + NEAR))
+    there = ((space._replace(processes=count * space.node_size) for count in way) for way in ways)
+    found = (next((other.processes for other in way if any(_valid(_frugal(other)))), None) for way in there)
+    return [count for count in found if count]
 
 
 def _as_given(space: Space) -> Run:

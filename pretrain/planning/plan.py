@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pretrain.config.run import Run
+from pretrain.config.widths import widths_of
 from pretrain.planning.flops import step_flops
 from pretrain.planning.job import Job
+from pretrain.planning.parts import parts_of
 from pretrain.planning.stage_memory import StageMemory, stage_memory
 from pretrain.planning.step_time import StepTime, step_time
 
@@ -44,6 +46,16 @@ class Plan:
     def memory(self) -> float:
         """Bytes on the fullest GPU."""
         return self.stages[self.fullest].total
+
+    @property
+    def host_memory(self) -> float:
+        """Bytes of each node's host for what is offloaded there."""
+        parallel, widths = self.run.parallel, widths_of(self.run)
+        if parallel.offload == "none":
+            return 0.0
+        moved = widths.optimizer + (widths.parameter if parallel.offload == "all" else 0)
+        most = max(parts_of(self.run, pipe).total for pipe in range(self.job.layout.pipe))
+        return most * moved / self.job.layout.data * self.job.node_size
 
     @property
     def step_tokens(self) -> int:

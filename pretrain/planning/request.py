@@ -29,6 +29,7 @@ def space_of_model(
     model: str, overrides: Sequence[str], cluster: str | None, gpus: int | None, batch: str | None, tokens: str | None
 ) -> Space:
     """Of a model's name: batch and tokens as in the run of that name, without its batch ramp. Raises ConfigError."""
+    find(model, "models")
     given = [f"model={model}", "parallel=auto", *([f"cluster={cluster}"] if cluster else [])]
     given += [f"train.tokens={tokens}"] if tokens else []
     if (CONFIGS / "runs" / f"{model}.yaml").is_file():
@@ -81,5 +82,5 @@ def _round_batch(text: str, sequence_length: int) -> int:
     if size.unit == "samples":
         return size.amount
     samples = max(1.0, size.amount / sequence_length)
-    unit = max(1, 2 ** int(log2(samples)) // 4)
+    unit = max(1, (1 << int(log2(samples))) // 4)
     return round(samples / unit) * unit

@@ -82,8 +82,8 @@ class _Bounds:
     def _all_layers(self, job: Job) -> float:
         """Seconds of both passes of a micro-batch through the model. Neither pipe nor data changes them."""
         parallel = job.run.parallel
-        key = (parallel.tensor, parallel.zero, parallel.sequence_parallel, parallel.recompute)
-        key = (*key, job.run.batch.micro_batch_size)
+        fields = (parallel.tensor, parallel.zero, parallel.sequence_parallel, parallel.recompute)
+        key = (*fields, job.run.batch.micro_batch_size)
         if key not in self.passes:
             run = job.run.model_copy(update={"parallel": parallel.model_copy(update={"pipe": 1})})
             both = stage_passes(replace(job, run=run, layout=job.layout._replace(pipe=1)), 0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from pretrain.config.units import short
+from pretrain.planning.candidates import Space
 from pretrain.planning.error import ERROR, MEMORY_ERROR
 from pretrain.planning.plan import Plan
 from pretrain.planning.stage_memory import StageMemory
@@ -19,6 +20,14 @@ def heading(plan: Plan) -> str:
     run, hardware = plan.run, plan.job.hardware
     batch = f"{plan.job.samples:,} samples of {run.sequence_length:,} tokens"
     return f"{run.name}: {short(run.train.tokens)} tokens, batch {batch}, on {plan.gpus:,} x {hardware.gpu}"
+
+
+def kept(space: Space) -> list[str]:
+    """What the search keeps because the run says so."""
+    parallel = space.run.parallel
+    words = [f"{name} {getattr(parallel, name)}" for name in sorted(parallel.model_fields_set - {"auto"})]
+    words += [] if space.free_micro_batch else [f"micro_batch_size {space.run.batch.micro_batch_size}"]
+    return [f"as the run has it (--any searches all): {', '.join(words)}"] if words else []
 
 
 def table(plans: Sequence[Plan]) -> list[str]:
@@ -42,6 +51,8 @@ def _row(rank: int, plan: Plan) -> str:
 
 def seconds(value: float) -> str:
     """`12.3 s`, `45.6 ms`."""
+    if value >= 100:
+        return f"{value:,.0f} s"
     return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
 
 
@@ -101,6 +112,8 @@ def run_lines(plan: Plan) -> list[str]:
         f"        {_about(plan.dollars)} dollars at {hardware.dollars_per_hour:g} an hour",
         f"energy  {_about(plan.megawatt_hours)} MWh at {hardware.watts:g} W a GPU",
     ]
+    if plan.host_memory:
+        lines.append(f"host    {plan.host_memory / 1e9:,.0f} GB of each node for what is offloaded")
     if plan.run.batch.ramp:
         lines.append("The batch ramp, whose smaller batches are slower, is not counted.")
     return lines
