@@ -43,11 +43,10 @@ def _memory(case: Case, hardware: Hardware) -> str:
 
 def _what_fits(space: Space, hardware: Hardware) -> str:
     """The fastest layout on these GPUs that fits, or how many would be enough."""
-    from pretrain.planning.nothing import smallest_enough
+    from pretrain.planning.nothing import enough_in_words
     from pretrain.planning.search import search
 
     free = space._replace(run=space.run.model_copy(update={"parallel": Parallel(auto=True)}))
     if plans := search(free, hardware, top=1):
         return f"this fits: {layout_line(plans[0].run.parallel, space.processes)}; or parallel: auto"
-    enough = smallest_enough(free, hardware)
-    return f"{enough} GPUs" if enough else "GPUs with more memory, a smaller micro_batch_size, or a smaller model"
+    return enough_in_words(free, hardware)

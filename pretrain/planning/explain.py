@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pretrain.config.run import Run
-from pretrain.config.widths import widths_of
 from pretrain.planning.flops import step_flops
 from pretrain.planning.parts import parts_of, stage_layers
 from pretrain.planning.plan import DAY, Plan
@@ -17,22 +16,25 @@ def explain(plan: Plan) -> list[str]:
 
 def _memory(plan: Plan) -> list[str]:
     run, layout, pipe = plan.run, plan.job.layout, plan.fullest
-    stage, widths, count = plan.stages[pipe], widths_of(run), parts_of(run, pipe).total
+    stage, count = plan.stages[pipe], parts_of(run, pipe).total
     layers = ", ".join(_names(run, part) for part in stage_layers(run, pipe).values())
-    cut = [f" / {layout.data} data ranks" if run.parallel.zero >= zero else "" for zero in (3, 2, 1)]
-    host = " (on the host)" if run.parallel.offload != "none" else ""
+    states = zip(("weights", "gradients", "optimizer"), stage[:3], (3, 2, 1), strict=True)
     return [
         f"memory of stage {pipe}, the fullest ({layers})",
         f"  parameters   P = {count:,} on each of {layout.tensor} tensor ranks",
-        f"  weights      P x {widths.parameter:g} bytes{cut[0]} = {_gb(stage.weights)}",
-        f"  gradients    P x {widths.gradient:g} bytes{cut[1]} = {_gb(stage.gradients)}",
-        f"  optimizer    P x {widths.optimizer:g} bytes{cut[2]} = {_gb(stage.optimizer)}{host}",
+        *(_states(name, held, count, layout.data if run.parallel.zero >= zero else 1) for name, held, zero in states),
         f"  activations  of the micro-batches in flight, recompute {run.parallel.recompute} = {_gb(stage.activations)}",
         f"  buffers      of exchange, of single operators, CUDA and NCCL = {_gb(stage.buffers)}",
         f"  margin       {stage.margin / (stage.total - stage.margin):.0%} of these for fragmentation"
         f" = {_gb(stage.margin)}",
         f"  total        {_gb(stage.total)} of {_gb(plan.job.hardware.memory)}",
     ]
+
+
+def _states(name: str, held: float, count: int, ranks: int) -> str:
+    """Of one kind; what is on the host takes nothing."""
+    shared = f" / {ranks} data ranks" if ranks > 1 else ""
+    return f"  {name:<11}  P x {held * ranks / count:.3g} bytes{shared} = {_gb(held)}"
 
 
 def _time(plan: Plan) -> list[str]:

@@ -47,11 +47,23 @@ def too_big(stages: tuple[StageMemory, ...], hardware: Hardware) -> str | None:
 def smallest_enough(space: Space, hardware: Hardware) -> int | None:
     """The smallest number of GPUs, whole nodes where more than one, on which the run fits; None up to MOST_NODES."""
     space = _frugal(space)
-    states = parameter_count(space.run.model).stored * sum(widths_of(space.run))
-    least = states / hardware.memory  # ZeRO 3 at its best
+    widths = widths_of(space.run)
+    width = sum(widths) if space.run.parallel.offload == "none" else 0
+    least = parameter_count(space.run.model).stored * width / hardware.memory  # ZeRO 3 at its best
     nodes = (space.node_size * count for count in range(2, MOST_NODES + 1))
     counts = (count for count in (*divisors(space.node_size), *nodes) if count >= least)
     return next((count for count in counts if _fits(space._replace(processes=count), hardware)), None)
+
+
+def enough_in_words(space: Space, hardware: Hardware) -> str:
+    """What would do: more GPUs, or fewer of them with the optimizer on the host."""
+    enough = smallest_enough(space, hardware)
+    fixes = [f"{enough} GPUs"] if enough else []
+    if "offload" not in space.run.parallel.model_fields_set:
+        parallel = space.run.parallel.model_copy(update={"offload": "optimizer"})
+        with_host = smallest_enough(space._replace(run=space.run.model_copy(update={"parallel": parallel})), hardware)
+        fixes += [f"{with_host} GPUs with parallel.offload: optimizer"] if with_host and with_host != enough else []
+    return ", or ".join(fixes) or "a GPU with more memory, a smaller micro_batch_size, or a smaller model"
 
 
 def _frugal(space: Space) -> Space:
@@ -79,8 +91,7 @@ def _too_big(space: Space, hardware: Hardware, valid: list[Run]) -> Problem:
     memories = [memory_of(job_of(run, space, hardware)) for run in valid]
     least = min(range(len(valid)), key=lambda index: max(stage.total for stage in memories[index]))
     layout = layout_line(valid[least].parallel, space.processes)
-    enough = smallest_enough(space, hardware)
-    fix = f"{enough} GPUs" if enough else "a GPU with more memory, a smaller micro_batch_size, or a smaller model"
+    fix = enough_in_words(space, hardware)
     rule = f"{too_big(memories[least], hardware)}, with the least that there is: {layout}"
     return Problem("GPUs", space.processes, rule, fix)
 
