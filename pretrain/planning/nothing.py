@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pretrain.config.constraints import CONSTRAINTS, Case, find_problems
@@ -46,13 +46,17 @@ def too_big(stages: tuple[StageMemory, ...], hardware: Hardware) -> str | None:
 
 def smallest_enough(space: Space, hardware: Hardware) -> int | None:
     """The smallest number of GPUs, whole nodes where more than one, on which the run fits; None up to MOST_NODES."""
-    space = _frugal(space)
+    space, node = _frugal(space), space.node_size
     widths = widths_of(space.run)
     width = sum(widths) if space.run.parallel.offload == "none" else 0
     least = parameter_count(space.run.model).stored * width / hardware.memory  # ZeRO 3 at its best
-    nodes = (space.node_size * count for count in range(2, MOST_NODES + 1))
-    counts = (count for count in (*divisors(space.node_size), *nodes) if count >= least)
-    return next((count for count in counts if _fits(space._replace(processes=count), hardware)), None)
+
+    def first(counts: Iterable[int]) -> int | None:
+        enough = (count for count in counts if count >= least and _fits(space._replace(processes=count), hardware))
+        return next(enough, None)
+
+    doubled = first((*divisors(node), *(node << power for power in range(1, MOST_NODES.bit_length()))))
+    return first(range(doubled // 2 + node - doubled // 2 % node, doubled, node)) or doubled if doubled else None
 
 
 def enough_in_words(space: Space, hardware: Hardware) -> str:

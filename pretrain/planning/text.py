@@ -12,7 +12,7 @@ from pretrain.planning.plan import Plan
 from pretrain.planning.stage_memory import StageMemory
 from pretrain.planning.step_time import StepTime
 
-HEADINGS = "  #  tensor  pipe  data  schedule   ZeRO  seq  micro  recompute  offload      GB    step  tok/s/GPU   MFU"
+HEADINGS = "  #  tensor pipe  data  schedule  ZeRO  seq  micro  recompute  offload    GB     step  tok/s/GPU  MFU"
 
 
 def heading(plan: Plan) -> str:
@@ -43,9 +43,9 @@ def _row(rank: int, plan: Plan) -> str:
     recompute = "-" if parallel.recompute == "none" else parallel.recompute + every
     offload = "-" if parallel.offload == "none" else parallel.offload
     return (
-        f"{rank:>3}  {layout.tensor:>6}  {layout.pipe:>4}  {layout.data:>4}  {schedule:<9}  {parallel.zero:>4}"
+        f"{rank:>3}  {layout.tensor:>6} {layout.pipe:>4} {layout.data:>5}  {schedule:<9} {parallel.zero:>4}"
         f"  {sequence:>3}  {plan.run.batch.micro_batch_size:>5}  {recompute:<9}  {offload:<9}"
-        f"  {plan.memory / 1e9:>4.0f}  {seconds(plan.time.total):>6}  {plan.tokens_per_second:>9,.0f}  {plan.mfu:>4.0%}"
+        f"{plan.memory / 1e9:>4.0f}  {seconds(plan.time.total):>7}  {plan.tokens_per_second:>9,.0f} {plan.mfu:>4.0%}"
     )
 
 
@@ -66,13 +66,13 @@ def memory_lines(plan: Plan) -> list[str]:
     names = StageMemory._fields
     capacity = plan.job.hardware.memory / 1e9
     lines = [f"memory of a GPU in GB, +-{MEMORY_ERROR:.0%}, of {capacity:.3g}"]
-    lines.append(f"  {'stage':<10}" + "".join(f"{name:>13}" for name in (*names, "total")))
+    lines.append(f"  {'stage':<10}" + "".join(f"{name:>12}" for name in (*names, "total")))
     rounded = [tuple(f"{part / 1e9:.2f}" for part in (*stage, stage.total)) for stage in plan.stages]
     first = 0
     for parts, alike in groupby(rounded):
         last = first + len(list(alike)) - 1
         lines.append(
-            f"  {first if first == last else f'{first}-{last}':<10}" + "".join(f"{part:>13}" for part in parts)
+            f"  {first if first == last else f'{first}-{last}':<10}" + "".join(f"{part:>12}" for part in parts)
         )
         first = last + 1
     return lines
