@@ -48,7 +48,7 @@ def candidates(space: Space, offload: Offload = "none") -> Iterator[Run]:
     given = {name: (getattr(space.run.parallel, name),) for name in space.run.parallel.model_fields_set}
     fixed = {name: given.get(name) for name in CHOICES}
     for tensor, pipe in _grids(space, given):
-        choices = [fixed[name] or _choices(name, tensor, pipe, space.run, offload) for name in CHOICES]
+        choices = [fixed[name] or _choices(name, tensor, pipe, space, offload) for name in CHOICES]
         for micro, values in product(_micro_batches(space, pipe * tensor), list(product(*choices))):
             update = {"auto": False, "tensor": tensor, "pipe": pipe, **dict(zip(CHOICES, values, strict=True))}
             parallel = space.run.parallel.model_copy(update=update)
@@ -70,12 +70,13 @@ def _grids(space: Space, given: Mapping[str, tuple[int, ...]]) -> Iterator[tuple
         yield from ((tensor, pipe) for pipe in given.get("pipe", pipes))
 
 
-def _choices(name: str, tensor: int, pipe: int, run: Run, offload: Offload) -> tuple[object, ...]:
+def _choices(name: str, tensor: int, pipe: int, space: Space, offload: Offload) -> tuple[object, ...]:
     """Of a field that is not given."""
+    run = space.run
     if name == "schedule":
         return ("1f1b", "dualpipev") if pipe > 1 else ("1f1b",)
     if name == "zero":
-        return (1,) if pipe > 1 else (1, 2, 3)
+        return (1,) if pipe > 1 or tensor == space.processes else (1, 2, 3)
     if name == "sequence_parallel":
         return (None, False) if tensor > 1 and not run.model.dropout else (None,)
     if name == "recompute":

@@ -54,9 +54,9 @@ def _best(space: Space, hardware: Hardware, top: int, offload: Offload) -> list[
     return found
 
 
-def order(plan: Plan) -> tuple[float, int, int, float]:
+def order(plan: Plan) -> tuple[float, int, int, int]:
     """By time; of equal ones, told to four digits, the simpler layout."""
-    return float(f"{plan.time.total:.3e}"), plan.job.layout.pipe, plan.job.layout.tensor, plan.memory
+    return float(f"{plan.time.total:.3e}"), plan.job.layout.pipe, plan.job.layout.tensor, plan.run.parallel.zero
 
 
 def _plan_if_valid(job: Job) -> Plan | None:

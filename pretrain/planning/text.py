@@ -12,7 +12,7 @@ from pretrain.planning.plan import Plan
 from pretrain.planning.stage_memory import StageMemory
 from pretrain.planning.step_time import StepTime
 
-HEADINGS = "  #  tensor pipe  data  schedule  ZeRO  seq  micro  recompute  offload    GB     step  tok/s/GPU  MFU"
+HEADINGS = " #  tensor pipe  data  schedule  ZeRO  seq  micro  recompute  offload     GB    step  tok/s/GPU  MFU"
 
 
 def heading(plan: Plan) -> str:
@@ -43,9 +43,9 @@ def _row(rank: int, plan: Plan) -> str:
     recompute = "-" if parallel.recompute == "none" else parallel.recompute + every
     offload = "-" if parallel.offload == "none" else parallel.offload
     return (
-        f"{rank:>3}  {layout.tensor:>6} {layout.pipe:>4} {layout.data:>5}  {schedule:<9} {parallel.zero:>4}"
-        f"  {sequence:>3}  {plan.run.batch.micro_batch_size:>5}  {recompute:<9}  {offload:<9}"
-        f"{plan.memory / 1e9:>4.0f}  {seconds(plan.time.total):>7}  {plan.tokens_per_second:>9,.0f} {plan.mfu:>4.0%}"
+        f"{rank:>2} {layout.tensor:>7} {layout.pipe:>4} {layout.data:>5}  {schedule:<9} {parallel.zero:>4}"
+        f" {sequence:>4} {plan.run.batch.micro_batch_size:>6}  {recompute:<9}  {offload:<9}"
+        f" {plan.memory / 1e9:>4.0f} {seconds(plan.time.total):>7} {plan.tokens_per_second:>10,.0f} {plan.mfu:>4.0%}"
     )
 
 
