@@ -121,7 +121,7 @@ def _context_parallel(row: Row) -> Row:
     ranks = _number(row, "cp")
     if ranks == 1:
         return {}
-    return {"seq": str(_number(row, "seq") // ranks), "dp": str(_number(row, "dp") * ranks)}
+    return {"seq": str(_number(row, "seq") // ranks), "dp": str(_number(row, "dp") * ranks), "cp": "1"}
 
 
 def _keeps(row: Row, keeps: Keeping) -> Keeping:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from launch import script, slurm
 from launch.record import describe, holder, read_json, read_launch
-from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.counts import parameter_count
 from pretrain.config.errors import ConfigError, Problem
@@ -21,6 +20,7 @@ from pretrain.config.units import short
 from pretrain.config.widths import widths_of
 from pretrain.data.dataset import Corpus
 from pretrain.data.vocabulary import with_vocabulary
+from pretrain.planning.settle import settle
 from pretrain.resilience.locks import is_locked, locked
 from pretrain.shards.manifest import load_manifest
 from pretrain.shards.tokenizer import tokenizer_of
@@ -108,7 +108,7 @@ def layout(case: Case) -> str:
 def settled(run: Run, nodes: int) -> Run:
     """The run with its layout chosen and checked. Raises ConfigError."""
     per_node = run.cluster.gpus_per_node
-    run = choose_layout(run, nodes * per_node, per_node)
+    run = settle(run, nodes * per_node, per_node)
     check_run(run, nodes * per_node, per_node)
     return run
 

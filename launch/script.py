@@ -10,11 +10,11 @@ from shlex import quote
 
 from launch import commands
 from launch.slurm import time_limit
-from pretrain.config.auto import choose_layout
 from pretrain.config.cluster import Cluster
 from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
+from pretrain.planning.settle import settle
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = {"slurm": "job.sbatch"}
@@ -123,7 +123,7 @@ def node_counts(run: Run) -> list[int]:
     for nodes in range(cluster.nodes, (cluster.min_nodes or cluster.nodes) - 1, -1):
         with contextlib.suppress(ConfigError):
             processes, per_node = nodes * cluster.gpus_per_node, cluster.gpus_per_node
-            check_run(choose_layout(run, processes, per_node), processes, per_node)
+            check_run(settle(run, processes, per_node), processes, per_node)
             found.append(nodes)
     return found
 

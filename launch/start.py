@@ -13,6 +13,7 @@ import yaml
 
 from launch import commands, slurm
 from launch.checks import GENERAL, Case, Result, run_checks, settled
+from launch.fits import checks_of_memory
 from launch.record import this_launch, write_launch
 from launch.script import render, script_name
 from launch.sites import checks_for
@@ -66,7 +67,7 @@ def choose(run: Run, choice: Choice) -> Run:
 def check(run: Run, workdir: Path) -> list[Result]:
     """Every check with its result."""
     case = Case(run, workdir)
-    return run_checks(case, [*GENERAL, *checks_for(case)])
+    return run_checks(case, [*GENERAL, *checks_of_memory(case), *checks_for(case)])
 
 
 def write(run: Run, workdir: Path, array: int = 1) -> Path:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pretrain.checkpoint.huggingface.imported import check_initial_weights
-from pretrain.config.auto import choose_layout
 from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError, RunError
 from pretrain.config.load import load_run
@@ -21,6 +20,7 @@ from pretrain.config.metric_names import check_alert_sources
 from pretrain.config.run import Run
 from pretrain.data.vocabulary import with_vocabulary
 from pretrain.parallel.place import find_place
+from pretrain.planning.settle import settle
 from pretrain.shards.manifest import Manifest, load_manifest
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def checked(path: str, overrides: Sequence[str]) -> tuple[Run, Manifest]:
     Raises ConfigError, before any process group is formed, when the run, its data or its layout are wrong.
     """
     place = find_place(os.environ)
-    run = choose_layout(load_run(path, overrides), place.size, place.node_size)
+    run = settle(load_run(path, overrides), place.size, place.node_size)
     check_run(run, place.size, place.node_size)
     manifest = load_manifest(run.data.manifest)
     check_alert_sources(run, manifest.sources)

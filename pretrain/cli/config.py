@@ -88,10 +88,10 @@ def schema(output: Annotated[str | None, typer.Option("--output", "-o", help="Wr
 
 def _checked(path: str, overrides: list[str] | None, processes: int, node_size: int | None) -> Run:
     """The run with its layout settled and every rule applied."""
-    from pretrain.config.auto import choose_layout
     from pretrain.config.constraints import check_run
     from pretrain.config.load import load_run
+    from pretrain.planning.settle import settle
 
-    run = choose_layout(load_run(path, overrides or []), processes, node_size)
+    run = settle(load_run(path, overrides or []), processes, node_size)
     check_run(run, processes, node_size)
     return run

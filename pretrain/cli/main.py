@@ -17,6 +17,7 @@ from pretrain.cli import (
     launch,
     logs,
     order,
+    plan,
     profile,
     report,
     status,
@@ -39,6 +40,7 @@ app.add_typer(corpus.app, name="corpus", help="Turn documents into shards and a 
 app.add_typer(checkpoint.app, name="checkpoint", help="Look at checkpoints, verify and compare them.")
 app.add_typer(order.app, name="order", help="Ask what a run was fed: by step, by document, or against another run.")
 app.command("train")(train.train)
+app.command("plan")(plan.plan)
 app.command("launch")(launch.launch)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)

@@ -46,7 +46,12 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
 
     Raises ConfigError for a missing or malformed file, unknown keys, wrong types and impossible values.
     """
-    plain = load_yaml(find(path, "runs"), overrides)
+    return resolve(load_yaml(find(path, "runs"), overrides))
+
+
+def resolve(plain: Mapping[str, Any]) -> Run:
+    """The run of a YAML's mapping, whose parts may be names. Raises ConfigError."""
+    plain = dict(plain)
     for section, folder in PARTS.items():
         if section in plain:
             plain[section] = _resolve_part(section, folder, plain[section])
@@ -90,7 +95,7 @@ def _override(plain: dict[str, Any], override: str) -> None:
     section = plain
     for depth, part in enumerate(path):
         value = section.get(part) or {}
-        if isinstance(value, str) and part in PARTS:
+        if isinstance(value, str) and part in (*PARTS, "hardware"):
             value = {"preset": value}
         if (part, value) == ("parallel", "auto"):
             value = {"auto": True}
@@ -114,13 +119,42 @@ def _resolve_part(section: str, folder: str, value: object) -> dict[str, Any]:
         raise ConfigError.of(section, value, "must be a name or a mapping", f"write `{section}: NAME` or its fields")
     fields = dict(value)
     preset = fields.pop("preset", None)
-    if preset is None:
-        return fields
-    try:
-        return merge(load_yaml(find(str(preset), folder)), fields)
-    except ConfigError as error:
-        problem = error.problems[0]
-        raise ConfigError.of(section, preset, problem.rule, problem.fix) from None
+    if preset is not None:
+        try:
+            base = load_yaml(find(str(preset), folder))
+        except ConfigError as error:
+            problem = error.problems[0]
+            raise ConfigError.of(section, preset, problem.rule, problem.fix) from None
+        fields = merge(_with_hardware(base) if section == "cluster" else base, fields)
+    return _with_hardware(fields) if section == "cluster" else fields
+
+
+def _with_hardware(cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a cluster with `hardware: NAME` replaced by those of that GPU."""
+    value = cluster.get("hardware")
+    if isinstance(value, str):
+        value = {"preset": value}
+    if not isinstance(value, Mapping) or "preset" not in value:
+        return dict(cluster)
+    fields = {key: field for key, field in value.items() if key != "preset"}
+    return {**cluster, "hardware": merge(load_hardware(str(value["preset"])), fields)}
+
+
+def load_hardware(name: str) -> dict[str, Any]:
+    """The `hardware:` block of a file in configs/clusters/ (or of a path). Raises ConfigError, naming those known."""
+    path = Path(name) if Path(name).is_file() else CONFIGS / "clusters" / f"{name}.yaml"
+    block = load_yaml(path).get("hardware") if path.is_file() else None
+    if not isinstance(block, Mapping):
+        guess = nearest(name, known := known_hardware())
+        fix = f"did you mean {guess!r}? known: {', '.join(known)}" if guess else f"one of: {', '.join(known)}"
+        raise ConfigError.of("cluster.hardware", name, "must be a file in configs/clusters/ with `hardware:`", fix)
+    return dict(block)
+
+
+def known_hardware() -> list[str]:
+    """The names that `hardware: NAME` may have."""
+    files = sorted((CONFIGS / "clusters").glob("*.yaml"))
+    return [file.stem for file in files if isinstance(load_yaml(file).get("hardware"), Mapping)]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

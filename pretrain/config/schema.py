@@ -19,6 +19,8 @@ def run_schema() -> dict[str, Any]:
             "anyOf": [{"type": "string"}, {"$ref": reference["$ref"]}],
             "description": reference["description"],
         }
+    cluster = schema["$defs"]["Cluster"]["properties"]
+    cluster["hardware"]["anyOf"].insert(0, {"type": "string"})
     parallel = schema["properties"]["parallel"]
     schema["properties"]["parallel"] = {
         "anyOf": [{"const": "auto"}, {"$ref": parallel["$ref"]}],

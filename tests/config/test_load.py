@@ -85,3 +85,41 @@ def test_exponents_are_numbers(tmp_path: Path) -> None:
         "c": [1e5],
         "d": 2e3,
     }
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        "a100-80gb",
+        {"hardware": "a100-80gb"},
+        "slurm-a100",
+        {"preset": "slurm-a100"},
+        {"hardware": {"preset": "a100-80gb"}},
+    ],
+)
+def test_hardware_by_name(cluster: object, tmp_path: Path) -> None:
+    run = load_run(write(tmp_path, yaml.safe_dump({**RUN, "cluster": cluster})))
+    assert run.cluster.hardware is not None
+    assert (run.cluster.hardware.gpu, run.cluster.hardware.tflops) == ("a100-80gb", 312)
+
+
+def test_hardware_by_name_with_a_field_of_ones_own(tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump({**RUN, "cluster": {"hardware": "a100-80gb"}}))
+    for overrides in (
+        ["cluster.hardware.network_bandwidth=12.5"],
+        ["cluster={hardware: {preset: a100-80gb, network_bandwidth: 12.5}}"],
+    ):
+        hardware = load_run(path, overrides).cluster.hardware
+        assert hardware is not None
+        assert (hardware.network_bandwidth, hardware.tflops) == (12.5, 312)
+
+
+@pytest.mark.parametrize("name", ["a100-80", "slurm-cpu", "slurm-a100"])
+def test_hardware_that_nobody_knows(name: str, tmp_path: Path) -> None:
+    """Not even of a file without its own figures."""
+    path = write(tmp_path, yaml.safe_dump({**RUN, "cluster": {"hardware": name}}))
+    with pytest.raises(ConfigError) as error:
+        load_run(path)
+    problem = problem_of(error)
+    assert (problem.field, problem.value) == ("cluster.hardware", name)
+    assert "a100-80gb" in problem.fix

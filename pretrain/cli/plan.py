@@ -1,0 +1,121 @@
+"""pretrain plan RUN.yaml [key=value ...] | --model NAME --cluster NAME --gpus N"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pretrain.cli.config import Overrides
+
+if TYPE_CHECKING:
+    from pretrain.planning.candidates import Space
+
+RunFile = Annotated[str | None, typer.Argument(metavar="[RUN.yaml]", help="A path, or a name in configs/runs/.")]
+Model = Annotated[str | None, typer.Option(help="Instead of a run: a name in configs/models/.")]
+Cluster = Annotated[str | None, typer.Option(help="A name in configs/clusters/. Default: the run's.")]
+Gpus = Annotated[int | None, typer.Option(help="Default: those of the cluster.")]
+Batch = Annotated[str | None, typer.Option(help="With --model: samples or tokens (3.2M), rounded to whole samples.")]
+Tokens = Annotated[str | None, typer.Option(help="With --model: length of the run, such as 300B.")]
+Top = Annotated[int, typer.Option(min=1, help="Layouts in the table.")]
+Free = Annotated[bool, typer.Option("--any", help="Search every layout, also what the run gives.")]
+Explain = Annotated[bool, typer.Option("--explain", help="The formulas of the best layout, with numbers put in.")]
+Write = Annotated[bool, typer.Option("--write", help="Write the best layout into RUN.yaml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Sweep = Annotated[str | None, typer.Option(metavar="gpus=A..B", help="The best layout on A, 2A, ... B GPUs.")]
+Weak = Annotated[bool, typer.Option("--weak", help="With --sweep: the batch grows with the GPUs.")]
+Out = Annotated[str | None, typer.Option(help="Draw a page (.html) or a picture (.png) of the plans.")]
+
+
+def plan(
+    run: RunFile = None,
+    overrides: Overrides = None,
+    model: Model = None,
+    cluster: Cluster = None,
+    gpus: Gpus = None,
+    batch: Batch = None,
+    tokens: Tokens = None,
+    top: Top = 10,
+    free: Free = False,
+    explain: Explain = False,
+    write: Write = False,
+    as_json: Json = False,
+    sweep: Sweep = None,
+    weak: Weak = False,
+    out: Out = None,
+) -> None:
+    """Which layouts fit, how fast they are, how long a run takes and what it costs. Needs neither GPU nor data."""
+    import json
+    from pathlib import Path
+
+    from pretrain.planning.nothing import nothing_found
+    from pretrain.planning.request import hardware_of
+    from pretrain.planning.search import search
+    from pretrain.planning.text import details, heading, kept, plain, table
+
+    space = _space(run, overrides or [], model, cluster, gpus, batch, tokens, free)
+    hardware = hardware_of(space.run)
+    if sweep:
+        _sweep(space, sweep, weak, out, as_json)
+        return
+    if not (plans := search(space, hardware, top)):
+        raise nothing_found(space, hardware)
+    if as_json:
+        typer.echo(json.dumps([plain(found) for found in plans], indent=2))
+    else:
+        lines = [heading(plans[0]), *kept(space), "", *table(plans), "", "The best:", *details(plans[0])]
+        typer.echo("\n".join(lines))
+    if explain:
+        from pretrain.planning.explain import explain as explained
+
+        typer.echo("\n" + "\n".join(explained(plans[0])))
+    if write:
+        from pretrain.planning.write import write_layout
+
+        typer.echo(write_layout(run, plans[0].run))
+    if out:
+        from importlib import import_module
+
+        import_module("pretrain.planning.page").write_page(plans, Path(out))
+
+
+def _space(
+    run: str | None,
+    overrides: list[str],
+    model: str | None,
+    cluster: str | None,
+    gpus: int | None,
+    batch: str | None,
+    tokens: str | None,
+    free: bool,
+) -> Space:
+    """What is searched: of a run or of a model. Raises ConfigError."""
+    from pretrain.config.errors import ConfigError
+    from pretrain.planning.request import space_of_model, space_of_run
+
+    if model is None and run is not None:
+        if batch or tokens:
+            fix = "batch.global_batch_size=1536 train.tokens=300B"
+            raise ConfigError.of("--batch, --tokens", [batch, tokens], "go with --model", fix)
+        return space_of_run(run, overrides, cluster, gpus, free)
+    if run is not None and "=" not in run:
+        raise ConfigError.of("--model", model, f"does not go with a run ({run})", "give one of the two")
+    if model is None:
+        raise ConfigError.of("RUN.yaml", run, "is needed, or --model", "pretrain plan --model gpt3-175b --gpus 1024")
+    return space_of_model(model, [*([run] if run else []), *overrides], cluster, gpus, batch, tokens)
+
+
+def _sweep(space: Space, text: str, weak: bool, out: str | None, as_json: bool) -> None:
+    import json
+    from pathlib import Path
+
+    from pretrain.planning.sweep import plot, points, rows, sweep_counts
+    from pretrain.planning.text import plain
+
+    found = list(points(space, sweep_counts(text), weak))
+    if as_json:
+        typer.echo(json.dumps([plain(point.plan) for point in found if point.plan], indent=2))
+    else:
+        typer.echo("\n".join(rows(found)))
+    if out:
+        plot(found, Path(out))
