@@ -23,27 +23,29 @@ from pretrain.planning.job import Job, Practice
 
 GPUS = {"A100-80GB": "a100-80gb", "A100-40GB": "a100-40gb", "H100-96GB": "h100-500w", "H100": "h100", "H200": "h200"}
 """Beginning of a row's `gpu`, and the cluster file that has its figures."""
-FIRST_FLASH = {"a100": 0.79, "h100": 0.55}
+FIRST_FLASH = {"a100": 0.61, "h100": 0.85}
 """Speed of the first FlashAttention by the second, which was written for these GPUs (fitted)."""
-MEGATRON = Practice(attention="fused", fused=True, cut="blocks", spreads_pipe=True)
+MEGATRON = Practice(attention="fused", fused=True, accumulated=3, cut="blocks", spreads_pipe=True)
 """Megatron-LM and Megatron-DeepSpeed of 2021 and 2022."""
+OTHERS = Practice(attention="flash", accumulated=3)
+"""Where nothing else is known."""
 PRACTICES = {
     "narayanan21_t1": MEGATRON,
     "korthikanti22_t5": replace(MEGATRON, hides_tensor="backward"),
     "mcore_h100": replace(MEGATRON, attention="flash", hides_gradients=True, hides_tensor="both"),
     "vtrain_multi": MEGATRON,
     "vtrain_single": MEGATRON,
-    "bigscience_a100": replace(MEGATRON, accumulated=35),
-    "hagemann23": replace(MEGATRON, attention="flash", fused=False, input_gradients=1.5),
-    "internevo": Practice(attention="flash", fused=True),
-    "llm_foundry": Practice(attention="flash", hides_gradients=True),
-    "torchtitan": Practice(attention="flash", fused=True, hides_gradients=True),
+    "bigscience_a100": replace(MEGATRON, accumulated=38),
+    "hagemann23": replace(MEGATRON, attention="flash", fused=False, input_gradients=1.7),
+    "internevo": replace(OTHERS, fused=True),
+    "llm_foundry": replace(OTHERS, hides_gradients=True),
+    "torchtitan": replace(OTHERS, fused=True, hides_gradients=True),
 }
 """By group of rows."""
 
 
-NETWORKS = {"hagemann23": "200Gb/s per node"}
-"""Where a table does not say."""
+NETWORKS = {"hagemann23": 1.56}
+"""GB/s for each GPU where a table does not say: one adapter of 100 Gb/s for the node (fitted)."""
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -64,9 +66,10 @@ def hardware_of(row: dict[str, str]) -> Hardware:
     if found is None:
         raise ValueError(f"no figures for {row['gpu']}")
     hardware = hardware_named(found)
-    link = row["inter_link"] or NETWORKS.get(row.get("group", ""), "")
+    link = row["inter_link"]
     if not link:
-        return hardware
+        speed_here = NETWORKS.get(row.get("group", ""), hardware.network_bandwidth)
+        return hardware.model_copy(update={"network_bandwidth": speed_here})
     speed = re.search(r"(?:(\d+)x)?(\d+)Gb/s", link)
     if not speed:
         return hardware
@@ -138,7 +141,7 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
     gpus = _int(row, "n_gpus", 1)
     data = _int(row, "cp", 1) * _int(row, "dp", max(1, gpus // (tensor * pipe)))
     samples = _int(row, "gbs", 1)
-    practice = PRACTICES.get(row.get("group", ""), Practice())
+    practice = PRACTICES.get(row.get("group", ""), OTHERS)
     if kernel := row.get("attn_kernel"):
         old = "v1" in kernel or "triton" in kernel
         kind = "plain" if kernel == "torch" else "fused" if "fused" in kernel else "flash"

@@ -10,9 +10,9 @@ from pretrain.planning.kernels import bytes_seconds, product_seconds
 
 FLASH_BACKWARD = 2.5
 """FLOPs of FlashAttention's backward pass by its forward pass: 5 products for 2 (Dao 2023, section 3.1.2)."""
-FLASH_RAMP = 1000.0
+FLASH_RAMP = 1160.0
 """Tokens at which FlashAttention has half its speed (fitted; Dao 2023, figures 4 to 6)."""
-NARROW = 0.9
+NARROW = 0.92
 """Its speed with very narrow heads by that with 128 columns (fitted)."""
 SCORE_BYTES = {"fused": (4.0, 6.0), "plain": (27.0, 27.0)}
 """Read and written per score, forward and backward, in 16 bits: one kernel for softmax and mask, or an operator for each

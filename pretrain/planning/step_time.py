@@ -13,10 +13,10 @@ from pretrain.planning.network import collective_seconds, group_of, send_seconds
 from pretrain.planning.parts import parts_in
 from pretrain.planning.passes import Passes, Spent
 
-UPDATED = 26.0
+UPDATED = 28.0
 """Bytes moved per parameter by an update: gradient, master weight and two moments read, all but the gradient and the
 rounded weight written (fitted; counted, 30)."""
-SCALED = 16.0
+SCALED = 16.5
 """Bytes moved per parameter that a rank holds before ZeRO: gradients are set to zero, copied together, averaged, and
 their norm is taken (fitted)."""
 BEHIND = 0.9
