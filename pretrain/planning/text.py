@@ -47,7 +47,8 @@ def _row(rank: int, plan: Plan) -> str:
     return (
         f"{rank:>2} {layout.tensor:>7} {layout.pipe:>4} {layout.data:>5}  {schedule:<9} {parallel.zero:>4}"
         f" {sequence:>4} {plan.run.batch.micro_batch_size:>6}  {recompute:<9}  {offload:<9}"
-        f" {plan.memory / 1e9:>4.0f}{'?' if plan.is_tight else ' '}{seconds(plan.time.total):>7} {plan.tokens_per_second:>10,.0f} {plan.mfu:>4.0%}"
+        f" {plan.memory / 1e9:>4.0f}{'?' if plan.is_tight else ' '}{seconds(plan.time.total):>7}"
+        f" {plan.tokens_per_second:>10,.0f} {plan.mfu:>4.0%}"
     )
 
 
