@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import sys
 from pathlib import Path
@@ -11,10 +10,9 @@ from shlex import quote
 from launch import commands
 from launch.slurm import time_limit
 from pretrain.config.cluster import Cluster
-from pretrain.config.constraints import check_run
 from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
-from pretrain.planning.settle import settle
+from pretrain.planning.settle import can_settle
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = {"slurm": "job.sbatch"}
@@ -119,13 +117,10 @@ def preparation(run: Run) -> list[str]:
 
 def node_counts(run: Run) -> list[int]:
     """Numbers of nodes for which there is a layout, the most first: three may not do where four and two do."""
-    cluster, found = run.cluster, list[int]()
-    for nodes in range(cluster.nodes, (cluster.min_nodes or cluster.nodes) - 1, -1):
-        with contextlib.suppress(ConfigError):
-            processes, per_node = nodes * cluster.gpus_per_node, cluster.gpus_per_node
-            check_run(settle(run, processes, per_node), processes, per_node)
-            found.append(nodes)
-    return found
+    cluster = run.cluster
+    numbers = range(cluster.nodes, (cluster.min_nodes or cluster.nodes) - 1, -1)
+    per_node = cluster.gpus_per_node
+    return [nodes for nodes in numbers if can_settle(run, nodes * per_node, per_node)]
 
 
 def _setup(run: Run, inside: bool = False) -> list[str]:

@@ -13,7 +13,8 @@ class Parallel(Section):
     """How the run is laid over processes: pipe x data x tensor. Never changes the loss."""
 
     auto: bool = False
-    """Choose tensor, pipe and zero for the number of processes, but for those given here; `parallel: auto`: all."""
+    """Choose tensor, pipe and zero for the number of processes, but for those given here; `parallel: auto`: all. Where
+    cluster.hardware is known, every field here, by the search of `pretrain plan`."""
     tensor: int = Field(1, ge=1)
     """Processes that share each layer's matrices (Shoeybi et al. 2019); neighbours inside one node."""
     pipe: int = Field(1, ge=1)

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from pretrain.config.run import Run
 from pretrain.config.widths import widths_of
+from pretrain.planning.error import MEMORY_ERROR
 from pretrain.planning.flops import step_flops
 from pretrain.planning.job import Job
 from pretrain.planning.parts import parts_of
@@ -56,6 +57,11 @@ class Plan:
         moved = widths.optimizer + (widths.parameter if parallel.offload == "all" else 0)
         most = max(parts_of(self.run, pipe).total for pipe in range(self.job.layout.pipe))
         return most * moved / self.job.layout.data * self.job.node_size
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether it fits by less than the planner's error."""
+        return self.memory * (1 + MEMORY_ERROR) > self.job.hardware.memory
 
     @property
     def step_tokens(self) -> int:

@@ -5,8 +5,15 @@ A pure function of the run and the numbers of processes, so that the login node 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pretrain.config.auto import choose_layout
+from pretrain.config.constraints import check_run
+from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
+
+if TYPE_CHECKING:
+    from pretrain.planning.candidates import Space
 
 
 def settle(run: Run, processes: int, node_size: int | None = None) -> Run:
@@ -17,11 +24,30 @@ def settle(run: Run, processes: int, node_size: int | None = None) -> Run:
     hardware = run.cluster.hardware
     if hardware is None or not run.parallel.auto:
         return choose_layout(run, processes, node_size)
-    from pretrain.planning.candidates import Space
     from pretrain.planning.nothing import nothing_found
     from pretrain.planning.search import search
 
-    space = Space(run, processes, node_size or run.cluster.gpus_per_node)
+    space = _space(run, processes, node_size)
     if not (plans := search(space, hardware, top=1)):
         raise nothing_found(space, hardware)
     return run.model_copy(update={"parallel": plans[0].run.parallel})
+
+
+def can_settle(run: Run, processes: int, node_size: int | None = None) -> bool:
+    """Whether there is a layout for `processes`, or the given one is valid; without a search where that is possible."""
+    if run.cluster.hardware and run.parallel.auto:
+        from pretrain.planning.nothing import fits_somehow
+
+        if fits_somehow(_space(run, processes, node_size), run.cluster.hardware):
+            return True
+    try:
+        check_run(settle(run, processes, node_size), processes, node_size)
+    except ConfigError:
+        return False
+    return True
+
+
+def _space(run: Run, processes: int, node_size: int | None) -> Space:
+    from pretrain.planning.candidates import Space
+
+    return Space(run, processes, node_size or run.cluster.gpus_per_node)

@@ -32,7 +32,9 @@ def kept(space: Space) -> list[str]:
 
 def table(plans: Sequence[Plan]) -> list[str]:
     """A row for each layout, best first."""
-    return [HEADINGS, *(_row(rank, plan) for rank, plan in enumerate(plans, 1))]
+    rows = [HEADINGS, *(_row(rank, plan) for rank, plan in enumerate(plans, 1))]
+    doubt = f"    ? fits, but within {MEMORY_ERROR:.0%} of what there is: the planner may be that far off"
+    return [*rows, *([doubt] if any(plan.is_tight for plan in plans) else [])]
 
 
 def _row(rank: int, plan: Plan) -> str:
@@ -45,7 +47,8 @@ def _row(rank: int, plan: Plan) -> str:
     return (
         f"{rank:>2} {layout.tensor:>7} {layout.pipe:>4} {layout.data:>5}  {schedule:<9} {parallel.zero:>4}"
         f" {sequence:>4} {plan.run.batch.micro_batch_size:>6}  {recompute:<9}  {offload:<9}"
-        f" {plan.memory / 1e9:>4.0f} {seconds(plan.time.total):>7} {plan.tokens_per_second:>10,.0f} {plan.mfu:>4.0%}"
+        f" {plan.memory / 1e9:>4.0f}{'?' if plan.is_tight else ' '}{seconds(plan.time.total):>7}"
+        f" {plan.tokens_per_second:>10,.0f} {plan.mfu:>4.0%}"
     )
 
 

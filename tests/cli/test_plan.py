@@ -78,7 +78,7 @@ REFUSED = {
     "neither": ((), "RUN.yaml = None"),
     "both": (("gpt3-125m", "--model", "gpt3-125m"), "--model = 'gpt3-125m'"),
     "a batch of a run": (("gpt3-125m", "--batch", "2M"), "go with --model"),
-    "no hardware": (("gpt3-125m", "--gpus", "8"), "known: a100-80gb"),
+    "no hardware": (("gpt3-125m", "--gpus", "8"), "--cluster NAME; known: a100-"),
     "zero bandwidth": (("gpt3-125m", "cluster.hardware.network_bandwidth=0", "--cluster", "h100"), "greater than 0"),
     "unknown GPU": (("gpt3-125m", "cluster.hardware=a100-80g"), "did you mean 'a100-80gb'?"),
     "a rule": (("gpt3-125m", "parallel.tensor=8", "--cluster", "h100"), "attention is cut by whole heads"),

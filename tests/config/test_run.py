@@ -111,6 +111,7 @@ def test_the_schema_takes_every_shipped_run() -> None:
     for path in (CONFIGS / "runs").glob("*.yaml"):
         jsonschema.validate(load_yaml(path), run_schema())
     jsonschema.validate({**RUN, "parallel": "auto"}, run_schema())
+    jsonschema.validate({**RUN, "cluster": {"hardware": "a100-80gb"}}, run_schema())
     for wrong in ({"modle": {}}, {"parallel": "automatic"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**RUN, **wrong}, run_schema())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,7 @@ def test_utilisation(gpt3: Plan) -> None:
 
 def test_full_recomputation_is_in_hfu_only(gpt3: Plan) -> None:
     parallel = gpt3.run.parallel.model_copy(update={"recompute": "full"})
-    job = gpt3.job.__class__(**{**gpt3.job.__dict__, "run": gpt3.run.model_copy(update={"parallel": parallel})})
-    again = Plan(job, gpt3.stages, gpt3.time)
+    again = replace(gpt3, job=replace(gpt3.job, run=gpt3.run.model_copy(update={"parallel": parallel})))
     assert again.mfu == gpt3.mfu
     assert 1.2 < again.hfu / again.mfu < 4 / 3  # a third pass forward, but for the last product of the MLP
 
@@ -60,6 +60,15 @@ def test_full_recomputation_is_in_hfu_only(gpt3: Plan) -> None:
 def test_the_fullest_stage(gpt3: Plan) -> None:
     assert (gpt3.fullest, gpt3.memory) == (0, 20e9)
     assert [line.split()[0] for line in memory_lines(gpt3)[2:]] == ["0", "1-7"]
+
+
+def test_what_fits_by_less_than_the_error_is_marked(gpt3: Plan) -> None:
+    """20 GB and 8% are 21.6."""
+    for memory, tight in (("21 GB", True), ("22 GB", False)):
+        plan = replace(gpt3, job=replace(gpt3.job, hardware=hardware(memory=memory)))
+        rows = table([plan])
+        assert plan.is_tight is tight
+        assert (" 20?" in rows[1], len(rows) == 3) == (tight, tight)
 
 
 def test_errors_are_told(gpt3: Plan) -> None:

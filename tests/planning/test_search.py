@@ -11,7 +11,7 @@ from pretrain.planning.candidates import Space, candidates
 from pretrain.planning.nothing import nothing_found, smallest_enough
 from pretrain.planning.plan import Plan, plan_of
 from pretrain.planning.search import job_of, order, search
-from pretrain.planning.settle import settle
+from pretrain.planning.settle import can_settle, settle
 from tests.planning.example import hardware, space
 
 
@@ -129,6 +129,16 @@ def test_auto_is_settled_by_the_planner() -> None:
     assert settle(type(run).parse(run.plain()), 8, None).parallel == settled.parallel
     assert settled.model == run.model
     assert settled.batch == run.batch
+
+
+def test_whether_there_is_a_layout_is_known_without_a_search() -> None:
+    """32 samples: none for 29 processes, nor for GPUs that are smaller than the CUDA context."""
+    run = space("gpt3-1.3b", 8).run
+    for memory, processes, expected in (("80 GB", 8, True), ("80 GB", 29, False), ("1 GB", 8, False)):
+        cluster = run.cluster.model_copy(update={"hardware": hardware(memory=memory), "gpus_per_node": 8})
+        assert can_settle(run.model_copy(update={"cluster": cluster}), processes, 8) is expected
+    assert can_settle(run, 8, 8)
+    assert not can_settle(run, 29, 8)
 
 
 def test_without_hardware_the_rule_of_auto_stays() -> None:
