@@ -1,7 +1,7 @@
-"""How far the planner is from published runs: python -m benchmarks.planner [throughput.csv ...] [--write docs/planning-errors.md]
+"""How far the planner is from published runs: python -m benchmarks.planner [throughput.csv ...] [--write PAGE.md]
 
-Rows are those of published-runs/throughput.csv below PRETRAIN_TEST_DATA, or of the tables that are named: model, layout,
-batch, GPU and the measured seconds of a step (benchmarks/published.py). One parameter set per GPU type, from
+Rows are those of published-runs/throughput.csv below PRETRAIN_TEST_DATA, or of the tables that are named: model,
+layout, batch, GPU and the measured seconds of a step (benchmarks/published.py). One parameter set per GPU type, from
 configs/clusters/; nothing is fitted to a row. Beside it what a fixed utilisation of 45% would say.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -93,10 +94,19 @@ def check(rows: Iterable[dict[str, str]]) -> list[Checked]:
     found = []
     for row in rows:
         measured = None if row.get("split") == "extra" else measured_seconds(row)
-        if measured:
-            planned, job = min(((step_time(job).total, job) for job in jobs_of(row)), key=lambda pair: pair[0])
+        if measured and (jobs := _jobs(row)):
+            planned, job = min(((step_time(job).total, job) for job in jobs), key=lambda pair: pair[0])
             found.append(Checked(row, measured, planned, fixed_seconds(job)))
     return found
+
+
+def _jobs(row: dict[str, str]) -> list[Job]:
+    """What a row may be; nothing, and a line that says so, where its GPU is not known."""
+    try:
+        return list(jobs_of(row))
+    except ValueError as error:
+        print(f"left out: {row['group']} {row['id']}: {error}", file=sys.stderr)
+        return []
 
 
 def fixed_seconds(job: Job) -> float:

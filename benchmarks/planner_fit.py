@@ -1,7 +1,8 @@
 """How the planner's constants were found: python -m benchmarks.planner_fit [--without SOURCE] [--rounds 5]
 
-Least squares of the logarithms of planned by measured step time over all rows of published runs, each source weighing as
-much as its goal is strict, with every constant held to what is expected of it physically (a Gaussian in its logarithm).
+Least squares of the logarithms of planned by measured step time over all rows of published runs, each source weighing
+as much as its goal is strict, with every constant held to what is expected of it physically (a Gaussian in its
+logarithm).
 Prints the constants and the errors by source; nothing is written. With --without the errors of the source that was left
 out are those of runs that the constants never saw. Needs scipy.
 """

@@ -21,7 +21,10 @@ from pretrain.config.load import CONFIGS, load_yaml
 from pretrain.config.run import Run
 from pretrain.planning.job import Job, Practice
 
-GPUS = {"A100-80GB": "a100-80gb", "A100-40GB": "a100-40gb", "H100-96GB": "h100-500w", "H100": "h100", "H200": "h200"}
+GPUS = {
+    "A100-40GB": "a100-40gb", "A100": "a100-80gb", "A800": "a100-80gb",
+    "H100-96GB": "h100-500w", "H100": "h100", "H200": "h200", "H800": "h100",
+}  # fmt: skip
 """Beginning of a row's `gpu`, and the cluster file that has its figures."""
 FIRST_FLASH = {"a100": 0.61, "h100": 0.85}
 """Speed of the first FlashAttention by the second, which was written for these GPUs (fitted)."""
@@ -66,6 +69,8 @@ def hardware_of(row: dict[str, str]) -> Hardware:
     if found is None:
         raise ValueError(f"no figures for {row['gpu']}")
     hardware = hardware_named(found)
+    if row["gpu"].startswith(("A800", "H800")):  # the same chips with fewer links
+        hardware = hardware.model_copy(update={"link_bandwidth": 200.0})
     link = row["inter_link"]
     if not link:
         speed_here = NETWORKS.get(row.get("group", ""), hardware.network_bandwidth)
@@ -93,13 +98,12 @@ def run_of(row: dict[str, str], micro_batch: int) -> Run:
     if row.get("group") == "torchtitan" and recompute == "selective":  # every second product is computed again
         recompute, every = "full", 2
     zero = re.match(r"[0-3]", row.get("zero") or "")
-    old = row.get("group") in ("narayanan21_t1", "korthikanti22_t5", "vtrain_multi", "vtrain_single", "bigscience_a100")
     model = {
         "layers": layers, "d_model": width, "heads": heads, "d_head": max(1, width // heads),
-        "kv_heads": _int(row, "kv_heads", heads), "d_ff": _int(row, "ffn", 4 * width), "context": _int(row, "seq", 2048),
-        "vocab_size": _int(row, "vocab", 50257), "activation": "swiglu" if llama else "gelu",
-        "positions": "rope" if llama else "learned", "norm": "rmsnorm" if llama else "layernorm",
-        "bias": not llama, "tied_embeddings": not llama, "dropout": 0.1 if old else 0.0,
+        "kv_heads": _int(row, "kv_heads", heads), "d_ff": _int(row, "ffn", 4 * width),
+        "context": _int(row, "seq", 2048), "vocab_size": _int(row, "vocab", 50257), 
+        "activation": "swiglu" if llama else "gelu", "positions": "rope" if llama else "learned", "norm": "rmsnorm" if llama else "layernorm",
+        "bias": not llama, "tied_embeddings": not llama, "dropout": 0.1 if _is_old(row) else 0.0,
     }  # fmt: skip
     if model["d_head"] % 2:
         model["positions"] = "learned"
@@ -115,6 +119,11 @@ def run_of(row: dict[str, str], micro_batch: int) -> Run:
                      "sequence_parallel": sequence if tensor > 1 else None,
                      "recompute": recompute, "recompute_every": every},
     })  # fmt: skip
+
+
+def _is_old(row: dict[str, str]) -> bool:
+    """GPT in fp16 without FlashAttention: Megatron of 2021 and 2022, with dropout."""
+    return row["mlp"] == "gelu" and row["precision"] == "fp16" and "flash" not in (row.get("attn_kernel") or "")
 
 
 def _layers_from(row: dict[str, str]) -> int:
@@ -141,7 +150,7 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
     gpus = _int(row, "n_gpus", 1)
     data = _int(row, "cp", 1) * _int(row, "dp", max(1, gpus // (tensor * pipe)))
     samples = _int(row, "gbs", 1)
-    practice = PRACTICES.get(row.get("group", ""), OTHERS)
+    practice = PRACTICES.get(row.get("group", "")) or (MEGATRON if _is_old(row) else OTHERS)
     if kernel := row.get("attn_kernel"):
         old = "v1" in kernel or "triton" in kernel
         kind = "plain" if kernel == "torch" else "fused" if "fused" in kernel else "flash"

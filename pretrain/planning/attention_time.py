@@ -15,8 +15,8 @@ FLASH_RAMP = 1160.0
 NARROW = 0.92
 """Its speed with very narrow heads by that with 128 columns (fitted)."""
 SCORE_BYTES = {"fused": (4.0, 6.0), "plain": (27.0, 27.0)}
-"""Read and written per score, forward and backward, in 16 bits: one kernel for softmax and mask, or an operator for each
-of scale, mask, conversion to fp32 and back, and softmax (the latter fitted)."""
+"""Read and written per score, forward and backward, in 16 bits: one kernel for softmax and mask, or an operator for
+each of scale, mask, conversion to fp32 and back, and softmax (the latter fitted)."""
 DROPPED = 5
 """And for dropout's own kernel: scores and mask."""
 

@@ -13,7 +13,7 @@ from pretrain.planning.network import collective_seconds, group_of
 from pretrain.planning.passes import Passes, Spent
 
 KERNELS, TENSOR_KERNELS = 24, 5
-"""That a pass of a block starts, about, and of them for the exchange of a tensor axis (fitted with `launch_seconds`)."""
+"""That a pass of a block starts, about, and more with the exchange of a tensor axis (fitted with `launch_seconds`)."""
 SCORE_KERNELS = {"flash": 4, "fused": 16, "plain": 20}
 EIGHT_BITS = 1.85
 """Speed of a product in fp8, with its scaling, by one in 16 bits (fitted)."""

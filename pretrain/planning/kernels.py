@@ -17,7 +17,7 @@ RAMP = 50
 LINE = 128
 """Bytes that are read at once."""
 SPEED_OF = {64: 1.0, 32: 0.95, 16: 0.85, 8: 0.45, 4: 0.4, 2: 0.3, 1: 0.15}
-"""By the largest power of two that divides a side, up to 64 numbers of 16 bits; 8 is fitted, below that little is known."""
+"""By the largest power of two that divides a side, in numbers of 16 bits; 8 is fitted, below that little is known."""
 SMALLER = ((1, 1, 1.0), (2, 1, 0.93), (2, 2, 0.8))
 """Smaller tiles that libraries have: parts of the height and width, and their speed at best."""
 

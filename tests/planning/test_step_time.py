@@ -1,4 +1,4 @@
-"""The step by parts: what recompute, pipelines, ZeRO and practice add to it or hide, each against the part it comes from."""
+"""The step by parts: what recompute, pipelines, ZeRO and practice add or hide, against the part it comes from."""
 
 from dataclasses import replace
 from typing import Any
@@ -72,8 +72,8 @@ def test_a_block_exchanges_twice_each_way() -> None:
 
 
 def test_the_bubble_of_equal_stages() -> None:
-    """(p - 1) / m of a rank's passes (Narayanan et al. 2021, section 2.2), here with p = 4, m = 16, as many blocks in each
-    stage and a vocabulary too small to count."""
+    """(p - 1) / m of a rank's passes (Narayanan et al. 2021, section 2.2), here with p = 4, m = 16, as many blocks in
+    each stage and a vocabulary too small to count."""
     found = job(Layout(4, 1, 1), samples=16, practice=Practice(cut="blocks"))
     small = found.run.model_copy(update={"model": found.run.model.model_copy(update={"vocab_size": 128})})
     step = step_time(replace(found, run=small))
@@ -120,15 +120,14 @@ def test_offloaded_states_are_sent_over_the_bus() -> None:
 
 
 def test_small_work_waits_for_the_host() -> None:
-    """One sample of 2,048 tokens keeps an A100 busier than the host that starts kernels; with a host ten times slower it
-    does not."""
+    """One sample of 2,048 tokens keeps an A100 busier than its host; with a host ten times slower it does not."""
     slow = A100.model_copy(update={"launch_seconds": 10 * A100.launch_seconds})
     found = job(Layout(1, 1, 1))
     assert step_time(replace(found, hardware=slow)).host > step_time(found).host
 
 
 def test_stages_hold_their_own_layers() -> None:
-    """The head is part of the last stage only: its logits make its products slower than a middle stage's of as many blocks."""
+    """The head is part of the last stage only: its products take longer than a middle stage's of as many blocks."""
     found = replace(job(Layout(4, 1, 1)), practice=Practice(cut="blocks"))
     middle, last = stage_passes(found, 1), stage_passes(found, 3)
     assert last.forward.matmul > middle.forward.matmul
