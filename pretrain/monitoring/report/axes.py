@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from pretrain.config.units import short
-from pretrain.monitoring.report.style import INK, PAPER, QUIET
 from pretrain.monitoring.report.table import Column
 from pretrain.monitoring.report.thin import smooth, thin, window
+from pretrain.page.picture import INK, PAPER, QUIET, frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE, PANEL = (5.6, 3.3), (3.5, 2.3)
-"""Inches: a figure for itself, and one among others."""
 LONGEST, ROOM = 22, 56
 """Characters of a name beside a curve, and of the names in a line over a panel."""
 
@@ -42,23 +40,6 @@ class Mark(NamedTuple):
     y: float
     text: str
     color: str
-
-
-def frame(title: str, size: tuple[float, float] = PANEL, right: float = 0.15, key: int = 0) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes, its title above it; `right` inches are left free beside, `key` lines above.
-
-    Margins are fixed and no text is turned: the same on every machine, whatever its fonts.
-    """
-    from matplotlib.figure import Figure
-
-    width, height = size[0], size[1] + 0.17 * key
-    figure = Figure(figsize=(width, height))
-    left, bottom, top = 0.55, 0.42, 0.3 + 0.17 * key
-    box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
-    axes = figure.add_axes(box)
-    figure.text(0.08 / width, 1 - 0.17 / height, title, fontweight="bold", fontsize=9.5, va="center")
-    axes.grid(axis="x", visible=False)
-    return figure, axes
 
 
 def tokens_axis(axes: Axes, curves: Sequence[Curve], log: bool = False) -> None:

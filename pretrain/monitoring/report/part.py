@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pretrain.monitoring.report.read import RunRecord
-from pretrain.monitoring.report.style import Picture
 from pretrain.page.html import Html, join, tag
+from pretrain.page.picture import Picture
 
 
 class Part(NamedTuple):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretrain.config.units import short
-from pretrain.monitoring.report.axes import WIDE, Curve, frame, tokens_axis
+from pretrain.monitoring.report.axes import Curve, tokens_axis
 from pretrain.monitoring.report.part import Part, plots
 from pretrain.monitoring.report.read import RunRecord
-from pretrain.monitoring.report.style import COLORS, INK, Picture, house_style
 from pretrain.page.html import Html, join, table, tag
+from pretrain.page.picture import COLORS, INK, WIDE, Picture, frame, house_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pretrain.monitoring.inside_figure import inside_figure
 from pretrain.monitoring.report.part import Part, plots
 from pretrain.monitoring.report.read import RunRecord
-from pretrain.monitoring.report.style import Picture, house_style
+from pretrain.page.picture import Picture, house_style
 
 ABOUT = "Every part of the model, at the steps that were looked into. Dark lines are early layers, bright ones late."
 

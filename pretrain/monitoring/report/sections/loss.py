@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretrain.monitoring.report.axes import WIDE, Curve, Mark, draw, frame, level, marks, plain_y, tokens_axis
+from pretrain.monitoring.report.axes import Curve, Mark, draw, level, marks, plain_y, tokens_axis
 from pretrain.monitoring.report.part import Part, notes, plots
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.monitoring.report.scale import Scale, scale_of
-from pretrain.monitoring.report.style import QUIET, Picture, color, house_style
 from pretrain.monitoring.report.table import Column
 from pretrain.monitoring.report.thin import smooth, window
 from pretrain.page.html import Html, join, table, tag
+from pretrain.page.picture import QUIET, WIDE, Picture, color, frame, house_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,10 +11,10 @@ from pretrain.config.units import short
 from pretrain.monitoring.report.axes import Curve, panel
 from pretrain.monitoring.report.part import Part
 from pretrain.monitoring.report.read import RunRecord
-from pretrain.monitoring.report.style import Picture, color, house_style
 from pretrain.monitoring.report.table import Column
 from pretrain.monitoring.report.thin import smooth, window
 from pretrain.page.html import Html, join, share, table, tag
+from pretrain.page.picture import Picture, color, house_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pretrain.monitoring.report.axes import Curve, Style, panel
 from pretrain.monitoring.report.part import Part, plots
 from pretrain.monitoring.report.read import RunRecord
-from pretrain.monitoring.report.style import Picture, color, house_style
+from pretrain.page.picture import Picture, color, house_style
 
 ABOUT = "The gradient norm is that before clipping; the dotted line is optimizer.clip, where all runs have the same."
 

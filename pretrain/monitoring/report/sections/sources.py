@@ -10,8 +10,8 @@ from pretrain.monitoring.report.axes import Curve, panel
 from pretrain.monitoring.report.part import Part, notes, plots
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.monitoring.report.scale import Scale, scale_of
-from pretrain.monitoring.report.style import Picture, color, house_style
 from pretrain.page.html import join
+from pretrain.page.picture import Picture, color, house_style
 
 ABOUT = "As above, by source: a training loss that falls while the validation loss rises is learning by heart."
 MOST = 12

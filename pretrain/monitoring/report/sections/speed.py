@@ -10,7 +10,7 @@ from pretrain.monitoring.report.axes import panel
 from pretrain.monitoring.report.part import Part, plots
 from pretrain.monitoring.report.read import RunRecord
 from pretrain.monitoring.report.sections.optimization import curves_of
-from pretrain.monitoring.report.style import Picture, house_style
+from pretrain.page.picture import Picture, house_style
 
 ABOUT = (
     "MFU: model FLOPs done / what the devices could do (Chowdhery et al. 2022, appendix B). Steps of a batch "

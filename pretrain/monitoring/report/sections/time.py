@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pretrain.monitoring.lines import clock
-from pretrain.monitoring.report.axes import WIDE, frame, shortened
+from pretrain.monitoring.report.axes import shortened
 from pretrain.monitoring.report.budget import PARTS, Budget, budget
 from pretrain.monitoring.report.part import Part, plots
 from pretrain.monitoring.report.read import RunRecord
-from pretrain.monitoring.report.style import COLORS, Picture, house_style
 from pretrain.page.html import Html, join, share, table
+from pretrain.page.picture import COLORS, WIDE, Picture, frame, house_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

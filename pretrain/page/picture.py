@@ -14,6 +14,7 @@ from pretrain.page.html import Html, tag
 from pretrain.shards.files import write_where_asked
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5cc4", "#8c8c8c")
@@ -28,6 +29,8 @@ FONTS = ("Helvetica", "Arial", "Liberation Sans", "DejaVu Sans", "Noto Sans CJK 
 """For each letter the first that is installed and has it; matplotlib brings DejaVu."""
 DPI = 300
 """Of PNG files."""
+WIDE, PANEL = (5.6, 3.3), (3.5, 2.3)
+"""Inches: a figure for itself, and one among others."""
 
 
 class Picture(NamedTuple):
@@ -57,6 +60,23 @@ class Picture(NamedTuple):
         write_where_asked(paths[0], _svg(self.figure, "white").encode())
         write_where_asked(paths[1], png.getvalue())
         return paths
+
+
+def frame(title: str, size: tuple[float, float] = PANEL, right: float = 0.15, key: int = 0) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, its title above it; `right` inches are left free beside, `key` lines above.
+
+    Margins are fixed and no text is turned: the same on every machine, whatever its fonts.
+    """
+    from matplotlib.figure import Figure
+
+    width, height = size[0], size[1] + 0.17 * key
+    figure = Figure(figsize=(width, height))
+    left, bottom, top = 0.55, 0.42, 0.3 + 0.17 * key
+    box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
+    axes = figure.add_axes(box)
+    figure.text(0.08 / width, 1 - 0.17 / height, title, fontweight="bold", fontsize=9.5, va="center")
+    axes.grid(axis="x", visible=False)
+    return figure, axes
 
 
 def color(index: int) -> str:
