@@ -101,8 +101,9 @@ def run_of(row: dict[str, str], micro_batch: int) -> Run:
     model = {
         "layers": layers, "d_model": width, "heads": heads, "d_head": max(1, width // heads),
         "kv_heads": _int(row, "kv_heads", heads), "d_ff": _int(row, "ffn", 4 * width),
-        "context": _int(row, "seq", 2048), "vocab_size": _int(row, "vocab", 50257), 
-        "activation": "swiglu" if llama else "gelu", "positions": "rope" if llama else "learned", "norm": "rmsnorm" if llama else "layernorm",
+        "context": _int(row, "seq", 2048), "vocab_size": _int(row, "vocab", 50257),
+        "activation": "swiglu" if llama else "gelu", "norm": "rmsnorm" if llama else "layernorm",
+        "positions": "rope" if llama else "learned",
         "bias": not llama, "tied_embeddings": not llama, "dropout": 0.1 if _is_old(row) else 0.0,
     }  # fmt: skip
     if model["d_head"] % 2:

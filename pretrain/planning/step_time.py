@@ -64,7 +64,7 @@ def step_time(job: Job) -> StepTime:
     slowest = max(range(len(stages)), key=busy.__getitem__)
     exchange = _exchange(job, slowest, stages[slowest])
     spent = (stages[slowest].forward + stages[slowest].backward).times(job.micro_batches)
-    bubble = _bubble(job, busy, stages)
+    bubble = _bubble(job, stages)
     return StepTime(*spent, _messages(job), exchange.shown, bubble, _update_seconds(job), exchange.hidden)
 
 
@@ -96,15 +96,16 @@ def _kind(job: Job, block: int) -> tuple[int, bool]:
 # pipe ----------------------------------------------------------------------------------------------------------------
 
 
-def _bubble(job: Job, busy: list[float], stages: list[Passes]) -> float:
-    """Passes of the other stages for one micro-batch. Interleaved: one of `virtual` parts (Narayanan et al. 2021, 2.2).
+def _bubble(job: Job, stages: list[Passes]) -> float:
+    """Passes of the other ranks for one micro-batch. Interleaved: of one of their parts (Narayanan et al. 2021, 2.2).
 
-    DualPipeV has a forward and a backward pass of two stages at once: idle is (p - 1) (F + B - 3 W) / 2 of a rank's two
-    stages, W the gradients of weights, about half of B (DeepSeek-AI 2024, table 2, folded on p ranks).
+    DualPipeV as DeepSpeed orders it saves p / 2 forward passes: what its replay gives for every p and m when stages are
+    equal (tests/planning/test_timeline.py).
     """
+    busy = [stage.forward.total + stage.backward.total for stage in stages]
     others = sum(busy) - max(busy)
     if job.run.parallel.schedule == "dualpipev" and len(stages) > 1:
-        return others / 2
+        return max(0.0, others - sum(stage.forward.total for stage in stages) / 2)
     return others / job.practice.virtual
 
 
@@ -112,12 +113,18 @@ def _messages(job: Job) -> float:
     """Hidden states and their gradients: two for each micro-batch of a rank, and those of the filling."""
     if job.layout.pipe == 1:
         return 0.0
+    each = 2 if job.run.parallel.schedule == "dualpipev" else job.practice.virtual
+    return 2 * send(job) * (job.layout.pipe - 1 + (job.micro_batches - 1) * each)
+
+
+def send(job: Job) -> float:
+    """A hidden state to the next stage."""
+    if job.layout.pipe == 1:
+        return 0.0
     size = job.tokens * job.run.model.d_model * job.width
     split = job.run.parallel.splits_sequence or job.practice.spreads_pipe
     inside = job.layout.processes <= job.node_size
-    once = send_seconds(job.hardware, size / (job.layout.tensor if split else 1), inside)
-    each = 2 if job.run.parallel.schedule == "dualpipev" else job.practice.virtual
-    return 2 * once * (job.layout.pipe - 1 + (job.micro_batches - 1) * each)
+    return send_seconds(job.hardware, size / (job.layout.tensor if split else 1), inside)
 
 
 # data ----------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pretrain.planning.idle import Costs, Timeline, one_forward_one_backward, re
 from pretrain.planning.job import Job
 from pretrain.planning.orders import Orders, dualpipev, interleaved
 from pretrain.planning.parts import stage_layers
-from pretrain.planning.step_time import _send, stage_passes
+from pretrain.planning.step_time import send, stage_passes
 
 
 def timeline(job: Job, most: int | None = None) -> Timeline:
@@ -41,7 +41,7 @@ def stage_costs(job: Job) -> Costs:
         passes = stage_passes(job, pipe)
         for stage, share in _shares(job, pipe).items():
             forward[stage], backward[stage] = share * passes.forward.total, share * passes.backward.total
-    return Costs(tuple(forward), tuple(backward), _send(job))
+    return Costs(tuple(forward), tuple(backward), send(job))
 
 
 def _shares(job: Job, pipe: int) -> dict[int, float]:
