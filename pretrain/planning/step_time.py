@@ -142,7 +142,8 @@ def _exchange(job: Job, slowest: int, passes: Passes) -> Exchange:
         return _hide(3 * once * many, behind)
     if job.practice.group:  # summed over all, states shared out over a part
         return _gathered(_hide(2 * once, 0.0), _over(job, job.practice.group, size))
-    behind = passes.backward.total * (many if zero == 2 else 1) if job.practice.hides_gradients else 0.0
+    hides = job.practice.hides_gradients or zero == 2  # overlap_comm (config/deepspeed.py)
+    behind = passes.backward.total * (many if zero == 2 else 1) if hides else 0.0
     gradients = _hide(2 * once if zero == 0 else once * (many if zero == 2 else 1), behind)
     return _gathered(gradients, once if zero else 0.0)
 
