@@ -18,7 +18,11 @@ OTHERS = {
     "validation": ("validation_seconds", "loss", "perplexity", "bits_per_byte"),
     "baseline": ("unigram", "bigram"),
     "checkpoint": ("bytes", "blocked_seconds", "waited_seconds", "write_seconds"),
-}
+    "planned": (
+        "step_seconds", "measured_step_seconds", "tokens_per_second", "measured_tokens_per_second", "memory_bytes",
+        "measured_memory_bytes",
+    ),
+}  # fmt: skip
 PER_SOURCE = ("tokens", "loss", "batch_tokens", "validation/loss", "validation/perplexity", "validation/bits_per_byte")
 OF_PART = ("grad_norm", "weight_norm", "update_ratio")
 OF_LAYER = ("activation_rms", "activation_max")

@@ -71,6 +71,8 @@ def other_line(kind: Kind, row: Row) -> str:
     """A validation, baseline or checkpoint row in one line."""
     if kind == "checkpoint":
         return f"step {row['step']:>7,}  {checkpoint_words(row)}"
+    if kind == "planned":
+        return f"step {row['step']:>7,}  {planned_words(row)}"
     parts = [f"{name} {value:.4f}" for name, value in row.items() if name not in ("step", "tokens")]
     wanted = [part for part in parts if not part.startswith(("perplexity/", "bits_per_byte/", "validation_seconds"))]
     return f"step {row['step']:>7,}  {kind}: " + "  ".join(wanted)
@@ -81,6 +83,17 @@ def checkpoint_words(row: Row) -> str:
     blocked, waited, wrote = (float(row[f"{name}_seconds"]) for name in ("blocked", "waited", "write"))
     waiting = f", {waited:.2f} s of them for the disk" if waited else ""
     return f"checkpoint: {size(int(row['bytes']))} in {wrote:.2f} s, training stood still {blocked:.2f} s{waiting}"
+
+
+def planned_words(row: Row) -> str:
+    """What was planned and what was measured."""
+    parts = []
+    for prefix in ("", "measured_"):
+        seconds, rate = float(row[f"{prefix}step_seconds"]), float(row[f"{prefix}tokens_per_second"])
+        memory = f", {size(int(row[f'{prefix}memory_bytes']))}" if f"{prefix}memory_bytes" in row else ""
+        parts.append(f"{seconds:.3g} s a step, {short(rate)} tokens/s{memory}")
+    ratio = float(row["measured_step_seconds"]) / float(row["step_seconds"])
+    return f"planned {parts[0]}; measured {parts[1]}: {ratio:.2f} times the seconds planned"
 
 
 def clock(seconds: float) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
-Kind = Literal["train", "validation", "baseline", "checkpoint", "inside", "event"]
+Kind = Literal["train", "validation", "baseline", "checkpoint", "inside", "planned", "event"]
 Row = Mapping[str, float | int | str]
 """Flat: always `step` and `tokens`; a name with a slash is per source, as in `loss/wiki`."""
 

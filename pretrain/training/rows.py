@@ -14,6 +14,7 @@ from pretrain.monitoring.throughput import Meter, peak_memory_bytes
 from pretrain.resilience.stop import StopRequest
 from pretrain.training.inside import Insight
 from pretrain.training.pace import PaceKeeper
+from pretrain.training.planned import Comparison
 from pretrain.training.schedule import learning_rate
 from pretrain.training.setup import Session
 from pretrain.training.spikes import told
@@ -29,6 +30,7 @@ class Teller:
         self._meter = Meter(session.run, session.world.size, session.world.device)
         self._pace = PaceKeeper(session)
         self._inside = Insight(session)
+        self._comparison = Comparison(session, metrics)
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +50,7 @@ class Teller:
             self._metrics.event(state.step, state.tokens, message, what="spike")
         if (state.step % session.run.monitoring.log_every == 0 or last) and math.isfinite(result.losses.mean):
             self._metrics.write("train", train_row(session, state, result, self._meter, seconds))
+        self._comparison.after(state, seconds)
         if row := self._inside.row(state):
             self._metrics.write("inside", row)
         for message in self._pace.after(state.step):

@@ -9,6 +9,7 @@ from pretrain.monitoring.report.sections.inside import inside
 from pretrain.monitoring.report.sections.loss import loss
 from pretrain.monitoring.report.sections.mixture import mixture
 from pretrain.monitoring.report.sections.optimization import optimization
+from pretrain.monitoring.report.sections.planned import planned
 from pretrain.monitoring.report.sections.samples import samples
 from pretrain.monitoring.report.sections.sources import sources
 from pretrain.monitoring.report.sections.speed import speed
@@ -22,6 +23,7 @@ SECTIONS: tuple[Section, ...] = (
     optimization,
     inside,
     speed,
+    planned,
     time,
     mixture,
     events,
