@@ -14,6 +14,8 @@ from pretrain.planning.candidates import Space
 
 MOST_GPUS = 1_000_000
 """Above it a number is a slip of the keyboard."""
+MOST_LAYERS = 512
+"""GPT-3 has 96; cutting layers into stages takes time with their square."""
 
 
 def space_of_run(path: str, overrides: Sequence[str], cluster: str | None, gpus: int | None, free: bool) -> Space:
@@ -60,7 +62,14 @@ def _space(run: Run, gpus: int | None, free: bool) -> Space:
     hardware_of(run)
     count = run.cluster.nodes * run.cluster.gpus_per_node if gpus is None else gpus
     check_gpus(count)
-    return Space(run, count, run.cluster.gpus_per_node, free)
+    space = Space(run, count, run.cluster.gpus_per_node, free)
+    if run.model.layers > MOST_LAYERS:
+        rule = f"must be at most {MOST_LAYERS} to be planned: more take minutes to cut into stages"
+        raise ConfigError.of("model.layers", run.model.layers, rule, "a wider model with fewer layers")
+    if space.samples * run.sequence_length > run.train.tokens:
+        rule = f"must not be more tokens than the run has ({run.train.tokens:,})"
+        raise ConfigError.of("batch.global_batch_size", space.samples, rule, "a smaller batch, or more train.tokens")
+    return space
 
 
 def check_gpus(count: int) -> None:

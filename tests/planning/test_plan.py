@@ -198,8 +198,14 @@ REFUSED = {
     "no GPUs": (("gpt3-175b", "h100", 0, None, None), "must be from 1 to 1,000,000"),
     "a billion": (("gpt3-175b", "h100", 10**9, None, None), "must be from 1 to 1,000,000"),
     "no batch": (("tiny", "h100", 8, None, None), "--batch = None"),
+    "a batch above the run": (("gpt3-1.3b", "h100", 8, "1e30", "1B"), "must not be more tokens than the run has"),
     "a word for a batch": (("tiny", "h100", 8, "large", "1B"), "--batch = 'large'"),
 }
+
+
+def test_a_model_too_deep_to_be_cut() -> None:
+    with pytest.raises(ConfigError, match="must be at most 512"):
+        space_of_model("gpt3-175b", ["model.layers=9600"], "h100", 8, None, None)
 
 
 @pytest.mark.parametrize("case", REFUSED)
