@@ -24,6 +24,10 @@ Write = Annotated[bool, typer.Option("--write", help="Write the best layout into
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Sweep = Annotated[str | None, typer.Option(metavar="gpus=A..B", help="The best layout on A, 2A, ... B GPUs.")]
 Weak = Annotated[bool, typer.Option("--weak", help="With --sweep: the batch grows with the GPUs.")]
+Budget = Annotated[str | None, typer.Option(help="What can be trained with it: 1024xA100x34d, 1e24, 3640 PF-days.")]
+Calibrate = Annotated[
+    list[str] | None, typer.Option(metavar="RUN_DIR", help="Fit the figures of the cluster to a run; may stand often.")
+]
 Out = Annotated[str | None, typer.Option(help="Draw a page (.html) or a picture (.png) of the plans.")]
 
 
@@ -42,6 +46,8 @@ def plan(
     as_json: Json = False,
     sweep: Sweep = None,
     weak: Weak = False,
+    budget: Budget = None,
+    calibrate: Calibrate = None,
     out: Out = None,
 ) -> None:
     """Which layouts fit, how fast they are, how long a run takes and what it costs. Needs neither GPU nor data."""
@@ -53,6 +59,9 @@ def plan(
     from pretrain.planning.search import search
     from pretrain.planning.text import details, heading, kept, plain, table
 
+    if budget or calibrate:
+        _advise(budget, out, as_json) if budget else _calibrate(calibrate or [], out)
+        return
     space = _space(run, overrides or [], model, cluster, gpus, batch, tokens, free)
     hardware = hardware_of(space.run)
     if sweep:
@@ -74,9 +83,9 @@ def plan(
 
         typer.echo(write_layout(run, plans[0].run))
     if out:
-        from importlib import import_module
+        from pretrain.planning.page import write_page
 
-        import_module("pretrain.planning.page").write_page(plans, Path(out))
+        write_page(plans, Path(out))
 
 
 def _space(
@@ -119,3 +128,27 @@ def _sweep(space: Space, text: str, weak: bool, out: str | None, as_json: bool) 
         typer.echo("\n".join(rows(found)))
     if out:
         plot(found, Path(out))
+
+
+def _advise(text: str, out: str | None, as_json: bool) -> None:
+    import json
+
+    from pretrain.planning.advice import advise
+    from pretrain.planning.advice_text import advice_lines
+    from pretrain.planning.budget import parse_budget
+    from pretrain.planning.request import peak_of
+
+    advice = advise(parse_budget(text, peak_of))
+    typer.echo(json.dumps(advice.plain(), indent=2) if as_json else "\n".join(advice_lines(advice)))
+    if out:
+        from pretrain.planning.advice_figure import advice_figure
+
+        advice_figure(advice).savefig(out, dpi=150)
+
+
+def _calibrate(directories: list[str], out: str | None) -> None:
+    from pathlib import Path
+
+    from pretrain.planning.measured import calibrate_command
+
+    typer.echo(calibrate_command(directories, Path(out) if out else None))

@@ -7,7 +7,7 @@ from math import log2
 
 from pretrain.config.errors import ConfigError
 from pretrain.config.hardware import Hardware
-from pretrain.config.load import CONFIGS, find, known_hardware, load_run, load_yaml, resolve
+from pretrain.config.load import CONFIGS, find, known_hardware, load_hardware, load_run, load_yaml, resolve
 from pretrain.config.run import Run
 from pretrain.config.units import BatchSize
 from pretrain.planning.candidates import Space
@@ -93,3 +93,12 @@ def _round_batch(text: str, sequence_length: int) -> int:
     samples = max(1.0, size.amount / sequence_length)
     unit = max(1, (1 << int(log2(samples))) // 4)
     return round(samples / unit) * unit
+
+
+def peak_of(gpu: str) -> float:
+    """TFLOP/s of a GPU by its name, `a100-80gb` or `A100`. Raises KeyError for one without a file."""
+    known = known_hardware()
+    named = [name for name in known if name == gpu.lower()] or [name for name in known if name.startswith(gpu.lower())]
+    if not named:
+        raise KeyError(gpu)
+    return float(load_hardware(min(named, key=len))["tflops"])
