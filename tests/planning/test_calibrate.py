@@ -42,6 +42,7 @@ def test_known_efficiencies_are_recovered() -> None:
 
 
 def test_the_network_is_fitted_where_data_ranks_are_on_several_nodes() -> None:
+    """On two nodes the links inside a node are the slower ones until the network reaches less than planned."""
     wanted = with_efficiency(network=0.3)
     found = calibrate(measured(TWO_NODES, wanted), a100()).efficiency
     assert found.network == pytest.approx(0.3, rel=1e-2) and found.matmul == pytest.approx(a100().efficiency.matmul)
