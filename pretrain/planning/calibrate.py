@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import exp, log
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ def calibrate(runs: Sequence[Measured], hardware: Hardware) -> Hardware:
     free = [name for name in SCALES if name != "network" or any(map(_crosses_nodes, runs))]
     fitted = hardware
     while free:
-        logs = _least_squares(lambda logs, names=tuple(free), base=fitted: _misfit(runs, base, names, logs), len(free))
+        logs = _least_squares(partial(_misfit, runs, fitted, tuple(free)), len(free))
         fitted, over = _scaled(fitted, dict(zip(free, logs, strict=True)))
         if not over:
             break
