@@ -42,6 +42,7 @@ def test_known_efficiencies_are_recovered() -> None:
 
 
 def test_the_network_is_fitted_where_data_ranks_are_on_several_nodes() -> None:
+    """On two nodes the links inside a node are the slower ones until the network reaches less than planned."""
     wanted = with_efficiency(network=0.3)
     found = calibrate(measured(TWO_NODES, wanted), a100()).efficiency
     assert found.network == pytest.approx(0.3, rel=1e-2) and found.matmul == pytest.approx(a100().efficiency.matmul)
@@ -84,7 +85,8 @@ def run_directory(directory: Path, steps: int = 25, seconds: float = 2.0, **chan
 def test_a_cluster_file_comes_out_that_can_be_read_again(tmp_path: Path) -> None:
     out = tmp_path / "mine.yaml"
     text = calibrate_command([run_directory(tmp_path / "run")], out)
-    assert out.read_text() == text and "2 s (+0.0%)" in text and "efficiency.matmul: 0.8 -> " in text
+    assert out.read_text() == text and "2 s (+0.0%)" in text
+    assert f"efficiency.matmul: {a100().efficiency.matmul:g} -> " in text
     found = Hardware.parse(yaml.safe_load(text)["hardware"])
     assert step_time(replace(job("gpt3-125m", 8, tensor=1, pipe=1), hardware=found)).total == pytest.approx(2, rel=2e-3)
 

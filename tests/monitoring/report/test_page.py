@@ -202,3 +202,14 @@ def test_a_prompt_asks_for_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("pretrain.training.samples.write_samples", lambda run, prompts, tell: asked.append(prompts))
     CliRunner().invoke(app, ["report", str(make_run(tmp_path / "run", steps=1)), "--prompt", "The"])
     assert asked == [["The"]]
+
+
+def test_planned_and_measured(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    assert "Planned and measured" not in page_of(path).all
+    row = {"kind": "planned", "step": 20, "tokens": 2000, "step_seconds": 1.6, "measured_step_seconds": 2.0}
+    write_rows(path / "metrics.jsonl", [*rows(20), row | {"tokens_per_second": 62.5, "measured_tokens_per_second": 50}])
+    page = page_of(path)
+    assert ["one", "seconds a step", "1.6", "2", "1.25"] in page.rows
+    assert ["one", "tokens per second", "62.5", "50", "0.80"] in page.rows
+    assert not any("memory of the writing rank's GPU" in cell for row in page.rows for cell in row)
