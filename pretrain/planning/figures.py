@@ -92,7 +92,7 @@ def map_figure(best: Plan, others: Sequence[Plan]) -> Figure:
     axes.set(xscale="log", ylim=(0, 1.12 * max(plan.tokens_per_second for plan in shown)))
     _memory_axis(axes, [plan.memory / 1e9 for plan in shown], capacity)
     where = axes.get_xaxis_transform()
-    axes.text(capacity, 0.015, f"{capacity:.3g}: all there is ", fontsize=7.5, color=INK, transform=where, ha="right")
+    axes.text(capacity, 0.97, f"{capacity:.3g}: all there is ", fontsize=7.5, color=INK, transform=where, ha="right")
     for number, plan in enumerate(front(fits)[:NAMED], 1):
         place = (plan.memory / 1e9, plan.tokens_per_second)
         axes.annotate(f"{number}", place, (-5, 3), textcoords="offset points", fontsize=8, color=INK, ha="right")

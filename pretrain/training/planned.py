@@ -18,11 +18,13 @@ AT = 20
 
 
 class Comparison:
-    """On the rank that writes, where the run says on which hardware it is. Costs nothing before its step."""
+    """On the rank that writes, where the run says on which hardware it is: `cluster.gpus` tells GPUs from CPUs. Costs
+    nothing before its step."""
 
     def __init__(self, session: Session, metrics: Metrics) -> None:
         self._session, self._metrics = session, metrics
-        self._wanted = session.world.is_writer and session.run.cluster.hardware is not None
+        cluster, on_gpu = session.run.cluster, session.world.device.type == "cuda"
+        self._wanted = session.world.is_writer and cluster.hardware is not None and cluster.gpus == on_gpu
         self._at = min(AT, session.total_steps)
         self._steps: list[tuple[int, float]] = []
 

@@ -12,6 +12,8 @@ from tests.example import small_run
 from tests.planning.jobs import a100
 from tests.processes import train_processes
 
+CPU = {"hardware": a100().plain(), "gpus": False}
+"""Any figures will do."""
 PLANNED = {"step_seconds", "measured_step_seconds", "tokens_per_second", "measured_tokens_per_second"}
 
 
@@ -19,8 +21,7 @@ PLANNED = {"step_seconds", "measured_step_seconds", "tokens_per_second", "measur
 def directory(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """22 steps in two processes."""
     directory = tmp_path_factory.mktemp("planned") / "run"
-    cluster = {"hardware": a100().plain()}
-    run = small_run(corpus, directory, cluster=cluster, train={"tokens": 22 * 4 * 16}, model={"dropout": 0.0})
+    run = small_run(corpus, directory, cluster=CPU, train={"tokens": 22 * 4 * 16}, model={"dropout": 0.0})
     train_processes(run, 2)
     return directory
 
@@ -47,11 +48,14 @@ def test_it_is_told_in_the_log(directory: Path) -> None:
     assert "step      20  planned " in line and "; measured " in line and line.endswith("times the seconds planned")
 
 
-def test_a_short_run_tells_at_its_end_and_one_without_hardware_never(corpus: Path, tmp_path: Path) -> None:
+def test_a_short_run_tells_at_its_end_and_one_without_its_hardware_never(corpus: Path, tmp_path: Path) -> None:
     short = {"tokens": 3 * 4 * 16}
-    train_processes(small_run(corpus, tmp_path / "one", cluster={"hardware": a100().plain()}, train=short), 1)
-    train_processes(small_run(corpus, tmp_path / "two", train=short), 1)
-    assert [row["step"] for row in rows(tmp_path / "one")] == [3] and rows(tmp_path / "two") == []
+    train_processes(small_run(corpus, tmp_path / "one", cluster=CPU, train=short), 1)
+    others = {"without": {}, "of GPUs": {**CPU, "gpus": True}}
+    for name, cluster in others.items():
+        train_processes(small_run(corpus, tmp_path / name, cluster=cluster, train=short), 1)
+    assert [row["step"] for row in rows(tmp_path / "one")] == [3]
+    assert [rows(tmp_path / name) for name in others] == [[], []]
 
 
 def _break_planner(_: Path) -> None:
@@ -64,7 +68,7 @@ def _break_planner(_: Path) -> None:
 
 
 def test_a_planner_that_fails_ends_no_run(corpus: Path, tmp_path: Path) -> None:
-    run = small_run(corpus, tmp_path, cluster={"hardware": a100().plain()}, train={"tokens": 2 * 4 * 16})
+    run = small_run(corpus, tmp_path, cluster=CPU, train={"tokens": 2 * 4 * 16})
     found = train_processes(run, 1, before=_break_planner)
     assert [row["message"] for row in found if "cannot be planned" in str(row.get("message"))] == [
         "this run cannot be planned: ZeroDivisionError('no bandwidth')"
