@@ -30,10 +30,11 @@ def coordinate_check(
     import json
 
     from pretrain.coordinates.check import ALONE, Coordinates, first_batches, look
-    from pretrain.coordinates.figure import check_picture, coordinate_figure
+    from pretrain.coordinates.figure import coordinate_figure
     from pretrain.coordinates.text import lines, numbers, width_line
     from pretrain.coordinates.widths import chosen_widths
     from pretrain.entry import checked
+    from pretrain.page.picture import check_picture
 
     settled, manifest = checked(run, [*(overrides or []), *ALONE])
     chosen = chosen_widths(settled, numbers(widths))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +29,10 @@ Budget = Annotated[str | None, typer.Option(help="What can be trained with it: 1
 Calibrate = Annotated[
     list[str] | None, typer.Option(metavar="RUN_DIR", help="Fit the figures of the cluster to a run; may stand often.")
 ]
-Out = Annotated[str | None, typer.Option(help="Draw a page (.html) or a picture (.png) of the plans.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="A page of the plans (.html); of a sweep or a budget a picture (.png, .svg); the fitted .yaml."),
+]
 
 
 def plan(
@@ -52,7 +56,6 @@ def plan(
 ) -> None:
     """Which layouts fit, how fast they are, how long a run takes and what it costs. Needs neither GPU nor data."""
     import json
-    from pathlib import Path
 
     from pretrain.planning.nothing import nothing_found
     from pretrain.planning.request import hardware_of
@@ -85,7 +88,7 @@ def plan(
     if out:
         from pretrain.planning.page import write_page
 
-        write_page(plans, Path(out))
+        write_page(plans, out)
 
 
 def _space(
@@ -114,30 +117,36 @@ def _space(
     return space_of_model(model, [*([run] if run else []), *overrides], cluster, gpus, batch, tokens)
 
 
-def _sweep(space: Space, text: str, weak: bool, out: str | None, as_json: bool) -> None:
+def _sweep(space: Space, text: str, weak: bool, out: Path | None, as_json: bool) -> None:
     import json
-    from pathlib import Path
 
-    from pretrain.planning.sweep import plot, points, rows, sweep_counts
+    from pretrain.page.picture import check_picture, house_style
+    from pretrain.planning.sweep import points, rows, sweep_counts
     from pretrain.planning.text import plain
 
+    check_picture(out)
     found = list(points(space, sweep_counts(text), weak))
     if as_json:
         typer.echo(json.dumps([plain(point.plan) for point in found if point.plan], indent=2))
     else:
         typer.echo("\n".join(rows(found)))
-    if out:
-        plot(found, Path(out))
+    if out and (plans := [point.plan for point in found if point.plan]):
+        from pretrain.planning.figures import sweep_figure
+
+        with house_style():
+            sweep_figure(plans, weak).savefig(out, dpi=150)
 
 
-def _advise(text: str, out: str | None, as_json: bool) -> None:
+def _advise(text: str, out: Path | None, as_json: bool) -> None:
     import json
 
+    from pretrain.page.picture import check_picture
     from pretrain.planning.advice import advise
     from pretrain.planning.advice_text import advice_lines
     from pretrain.planning.budget import parse_budget
     from pretrain.planning.request import peak_of
 
+    check_picture(out)
     advice = advise(parse_budget(text, peak_of))
     typer.echo(json.dumps(advice.plain(), indent=2) if as_json else "\n".join(advice_lines(advice)))
     if out:
@@ -146,9 +155,7 @@ def _advise(text: str, out: str | None, as_json: bool) -> None:
         advice_figure(advice).savefig(out, dpi=150)
 
 
-def _calibrate(directories: list[str], out: str | None) -> None:
-    from pathlib import Path
-
+def _calibrate(directories: list[str], out: Path | None) -> None:
     from pretrain.planning.measured import calibrate_command
 
-    typer.echo(calibrate_command(directories, Path(out) if out else None))
+    typer.echo(calibrate_command(directories, out))

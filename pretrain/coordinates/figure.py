@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pretrain.config.errors import ConfigError
 from pretrain.coordinates.check import Coordinates
 from pretrain.coordinates.measure import PLACES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def check_picture(path: Path | None) -> None:
-    """Raises ConfigError, before anything is trained, when no picture could be written there."""
-    if path is not None and (path.suffix not in (".png", ".svg") or not path.parent.is_dir()):
-        rule = "must be a .png or .svg file in a directory that there is"
-        raise ConfigError.of("--out", str(path), rule, f"--out {path.stem or 'coordinates'}.png")
 
 
 def coordinate_figure(found: Coordinates) -> Figure:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pretrain.config.errors import ConfigError
 from pretrain.page.html import Html, tag
 from pretrain.shards.files import write_where_asked
 
@@ -82,6 +83,13 @@ def frame(title: str, size: tuple[float, float] = PANEL, right: float = 0.15, ke
 def color(index: int) -> str:
     """Of a run or source."""
     return COLORS[index % len(COLORS)]
+
+
+def check_picture(path: Path | None) -> None:
+    """Raises ConfigError, before anything is computed, when no picture could be written there."""
+    if path is not None and (path.suffix not in (".png", ".svg") or not path.parent.is_dir()):
+        rule = "must be a .png or .svg file in a directory that there is"
+        raise ConfigError.of("--out", str(path), rule, f"--out {path.stem or 'picture'}.png")
 
 
 @contextmanager

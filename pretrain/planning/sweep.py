@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from pretrain.config.errors import ConfigError
@@ -66,20 +65,3 @@ def _row(point: Point, first: Plan | None) -> str:
         f"  {plan.tokens_per_second:>9,.0f}  {plan.mfu:>4.0%}  {plan.days:>6.3g}"
         f"  {efficiency * plan.gpus / first.gpus:>8.3g}  {efficiency:>10.0%}"
     )
-
-
-def plot(found: Sequence[Point], path: Path) -> None:
-    """Tokens per second of all GPUs over their number, beside what linear scaling would give."""
-    from matplotlib.figure import Figure
-
-    plans = [point.plan for point in found if point.plan]
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    gpus, speeds = [plan.gpus for plan in plans], [plan.tokens_per_second * plan.gpus for plan in plans]
-    axes.plot(gpus, speeds, marker="o", label="planned")
-    axes.plot(gpus, [speeds[0] * count / gpus[0] for count in gpus], ls=":", color="gray", label="linear")
-    axes.set(xscale="log", yscale="log", xlabel="GPUs", ylabel="tokens per second")
-    axes.set_xticks(gpus, [f"{count:,}" for count in gpus])
-    axes.minorticks_off()
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
