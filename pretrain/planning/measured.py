@@ -107,7 +107,7 @@ def cluster_yaml(runs: Sequence[Measured], before: Hardware, after: Hardware) ->
         lines.append(f"# {f'{run.seconds:.3g} s':>10}  {told[0]:>20}  {told[1]:>20}  {run.name}")
     lines += ["#", *_changes(before, after)]
     fields = {"gpus_per_node": runs[0].job.node_size, "hardware": _plain(after)}
-    return "\n".join(lines) + "\n" + yaml.safe_dump(fields, sort_keys=False)
+    return "\n".join(lines) + "\n" + yaml.safe_dump(fields, sort_keys=False, default_flow_style=None, width=110)
 
 
 def _told(run: Measured, hardware: Hardware) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pretrain import page
 from pretrain.config.errors import ConfigError
@@ -20,9 +19,6 @@ from pretrain.planning.stage_memory import StageMemory
 from pretrain.planning.text import TIMES, heading, run_lines, seconds
 from pretrain.planning.timeline_figure import timeline_figure
 from pretrain.shards.files import write_where_asked
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 STYLE = Html(
     ".plots svg { min-width: 500px; } .plots.wide { display: block; overflow-x: auto; }"
@@ -43,30 +39,39 @@ def render(plans: Sequence[Plan]) -> str:
     best = plans[0]
     title, whole = tag("h1", f"Plan of {best.run.name}"), tag("pre", "\n".join(run_lines(best)))
     header = join(title, tag("p", heading(best)), _boxes(best), whole)
+    return page.render(f"Plan of {best.run.name}", header, _sections(plans), STYLE)
+
+
+def pictures(plans: Sequence[Plan]) -> dict[str, Picture]:
+    """The figures of the page, by name; `Picture.save` writes one as SVG and PNG."""
+    best = plans[0]
     with house_style():
-        sections = list(_sections(plans))
-    return page.render(f"Plan of {best.run.name}", header, sections, STYLE)
+        figures = {"memory": memory_figure(best), "time": time_figure(plans)}
+        if best.job.layout.pipe > 1:
+            figures["timeline"] = timeline_figure(best)
+        figures["map"] = map_figure(best, landscape(best))
+    return {name: Picture(name, f"{name} of the plan", figure) for name, figure in figures.items()}
 
 
 def _sections(plans: Sequence[Plan]) -> Iterator[page.Section]:
     best = plans[0]
+    shown = {name: _plot(picture) for name, picture in pictures(plans).items()}
     yield page.Section("Layouts", "Fastest first, of those that satisfy the rules and fit.", _layouts(plans))
     about = f"Of the fastest layout, within {MEMORY_ERROR:.0%}: the error of the planner on published runs."
-    yield page.Section("Memory", about, join(_plot("memory", memory_figure(best)), _memory(best)))
+    yield page.Section("Memory", about, join(shown["memory"], _memory(best)))
     about = f"Within {ERROR:.0%}. Waiting for the slowest stage counts as bubble."
-    yield page.Section("Time", about, join(_plot("time", time_figure(plans)), _time(best)))
-    if best.job.layout.pipe > 1:
-        told = "Passes with the seconds of their own stages; gradients and update come after them."
-        yield page.Section("Pipeline", told, _plot("timeline", timeline_figure(best)))
+    yield page.Section("Time", about, join(shown["time"], _time(best)))
+    told = "Passes with the seconds of their own stages; gradients and update come after them."
+    yield page.Section("Pipeline", told, shown.get("timeline", Html()))
     told = "Star: the fastest. Hollow: does not fit. Numbered: no other layout is faster and needs less."
-    yield page.Section("Map of layouts", told, _plot("map", map_figure(best, landscape(best))))
+    yield page.Section("Map of layouts", told, shown["map"])
     yield page.Section("Formulas", "Of the fastest layout, with its numbers.", tag("pre", "\n".join(explain(best))))
     told = "What the plan takes for granted. Peaks are the data sheet's, shares of them fitted to published runs."
     yield page.Section("Assumptions", told, _assumptions(best))
 
 
-def _plot(name: str, figure: Figure) -> Html:
-    return tag("div", Picture(name, f"{name} of the plan", figure).html(), class_=f"plots wide {name}")
+def _plot(picture: Picture) -> Html:
+    return tag("div", picture.html(), class_=f"plots wide {picture.name}")
 
 
 def _boxes(plan: Plan) -> Html:
