@@ -27,7 +27,7 @@ Sweep = Annotated[str | None, typer.Option(metavar="gpus=A..B", help="The best l
 Weak = Annotated[bool, typer.Option("--weak", help="With --sweep: the batch grows with the GPUs.")]
 Budget = Annotated[str | None, typer.Option(help="What can be trained with it: 1024xA100x34d, 1e24, 3640 PF-days.")]
 Calibrate = Annotated[
-    list[str] | None, typer.Option(metavar="RUN_DIR", help="Fit the figures of the cluster to a run; may stand often.")
+    list[str] | None, typer.Option(metavar="RUN_DIR", help="Fit the figures of the cluster to this run and those that follow.")
 ]
 Out = Annotated[
     Path | None,
@@ -63,7 +63,8 @@ def plan(
     from pretrain.planning.text import details, heading, kept, plain, table
 
     if budget or calibrate:
-        _advise(budget, out, as_json) if budget else _calibrate(calibrate or [], out)
+        runs = [*(calibrate or []), *([run] if run else []), *(overrides or [])]
+        _advise(budget, out, as_json) if budget else _calibrate(runs, out)
         return
     space = _space(run, overrides or [], model, cluster, gpus, batch, tokens, free)
     hardware = hardware_of(space.run)

@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 def settle(run: Run, processes: int, node_size: int | None = None) -> Run:
     """The run with its layout for `processes`, `node_size` of them on a node: as given, or chosen where auto.
 
-    A layout that is given is not checked here (`check_run`). Raises ConfigError where none is valid and fits.
+    Chosen is the fastest that fits by more than the planner's error, where there is one: nobody looks at it before it
+    runs. A layout that is given is not checked here (`check_run`). Raises ConfigError where none is valid and fits.
     """
     hardware = run.cluster.hardware
     if hardware is None or not run.parallel.auto:
         return choose_layout(run, processes, node_size)
+    from pretrain.planning.error import MEMORY_ERROR
     from pretrain.planning.nothing import nothing_found
     from pretrain.planning.search import search
 
     space = _space(run, processes, node_size)
-    if not (plans := search(space, hardware, top=1)):
+    roomy = hardware.model_copy(update={"memory": int(hardware.memory * (1 - MEMORY_ERROR))})
+    if not (plans := search(space, roomy, top=1) or search(space, hardware, top=1)):
         raise nothing_found(space, hardware)
     return run.model_copy(update={"parallel": plans[0].run.parallel})
 

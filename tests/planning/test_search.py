@@ -9,7 +9,7 @@ from pretrain.config.errors import ConfigError, Problem
 from pretrain.config.hardware import Hardware
 from pretrain.planning.candidates import Space, candidates
 from pretrain.planning.nothing import nothing_found, smallest_enough
-from pretrain.planning.plan import Plan, plan_of
+from pretrain.planning.plan import Plan, memory_of, plan_of
 from pretrain.planning.search import job_of, order, search
 from pretrain.planning.settle import can_settle, settle
 from tests.planning.example import hardware, space
@@ -152,3 +152,14 @@ def test_auto_that_fits_nowhere_is_refused() -> None:
     cluster = run.cluster.model_copy(update={"hardware": hardware(memory="1 GB"), "gpus_per_node": 8})
     with pytest.raises(ConfigError, match="each stage must fit into the 1GB of a test"):
         settle(run.model_copy(update={"cluster": cluster}), 8, 8)
+
+
+def test_auto_leaves_room_for_the_planners_error() -> None:
+    """The fastest layout fills the GPU to 98%: one that needs 8% less is taken."""
+    where = space("llama-7b", 16, "data.sequence_length=512")
+    fastest = search(where, hardware(), top=1)[0]
+    gpu = hardware(memory=int(fastest.memory / 0.98))
+    cluster = where.run.cluster.model_copy(update={"hardware": gpu})
+    settled = settle(where.run.model_copy(update={"cluster": cluster}), 16, 8)
+    assert settled.parallel != fastest.run.parallel
+    assert max(stage.total for stage in memory_of(job_of(settled, where, gpu))) <= 0.92 * gpu.memory
