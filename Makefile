@@ -64,6 +64,7 @@ benchmarks: install
 	$(BIN)/python -m benchmarks.tokenizing
 	$(BIN)/python -m benchmarks.duplicates
 	$(BIN)/python -m benchmarks.filters
+	$(BIN)/python -m benchmarks.planner --write docs/planning-errors.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
