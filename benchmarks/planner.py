@@ -19,7 +19,7 @@ from typing import NamedTuple
 from benchmarks.published import jobs_of, measured_seconds, read_rows
 from pretrain.config.counts import flops_per_token
 from pretrain.planning.job import Job
-from pretrain.planning.step_time import step_time
+from pretrain.planning.timing.step import step_time
 
 GOALS = {
     "korthikanti22_t5": "mean <= 3.5, worst <= 8.5",

@@ -20,8 +20,12 @@ from typing import Any, NamedTuple
 from benchmarks.planner import GOALS, Checked, _shared, error_table
 from benchmarks.published import PRACTICES, jobs_of, measured_seconds, read_rows
 from pretrain.config.hardware import Hardware
-from pretrain.planning import attention_time, block_time, ends_time, kernels, step_time
 from pretrain.planning.job import Job
+from pretrain.planning.timing import attention as attention_time
+from pretrain.planning.timing import block as block_time
+from pretrain.planning.timing import ends as ends_time
+from pretrain.planning.timing import kernels
+from pretrain.planning.timing import step as step_time
 
 SMALL = 12
 """One row of so many is used of the largest source, whose rows are much alike."""

@@ -18,8 +18,8 @@ from benchmarks.published import jobs_of, read_rows
 from pretrain.config.widths import Widths
 from pretrain.planning.job import Job
 from pretrain.planning.keeping import Keeping
-from pretrain.planning.memory import zero_states
-from pretrain.planning.stage_memory import fits, stage_memory
+from pretrain.planning.memory.stage import fits, stage_memory
+from pretrain.planning.memory.states import zero_states
 
 Row = dict[str, str]
 UNITS = {"GiB": 2.0**30, "GB": 1e9}

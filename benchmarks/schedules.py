@@ -1,7 +1,7 @@
 """Pictures of pipeline schedules as they were executed: python -m benchmarks.schedules
 
 Four processes train a small model on eight micro-batches; the order in which each rank really computed is replayed with
-set costs (pretrain/planning/idle.py) and drawn, a row a rank.
+set costs (pretrain/planning/pipeline/idle.py) and drawn, a row a rank.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib
 
-from pretrain.planning.idle import Slot, Timeline, replay
+from pretrain.planning.pipeline.idle import Slot, Timeline, replay
 from tests.parallel.counted import count_step
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"

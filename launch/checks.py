@@ -20,7 +20,7 @@ from pretrain.config.units import short
 from pretrain.config.widths import widths_of
 from pretrain.data.dataset import Corpus
 from pretrain.data.vocabulary import with_vocabulary
-from pretrain.planning.settle import settle
+from pretrain.planning.layouts.settle import settle
 from pretrain.resilience.locks import is_locked, locked
 from pretrain.shards.manifest import load_manifest
 from pretrain.shards.tokenizer import tokenizer_of

@@ -12,7 +12,7 @@ from pretrain.config.summary import layout_line
 from pretrain.config.units import size
 
 if TYPE_CHECKING:
-    from pretrain.planning.candidates import Space
+    from pretrain.planning.layouts.candidates import Space
 
 
 def checks_of_memory(case: Case) -> list[Check]:
@@ -23,11 +23,11 @@ def checks_of_memory(case: Case) -> list[Check]:
 
 def _memory(case: Case, hardware: Hardware) -> str:
     """Every stage fits."""
-    from pretrain.planning.candidates import Space
     from pretrain.planning.error import MEMORY_ERROR
-    from pretrain.planning.nothing import too_big
-    from pretrain.planning.plan import memory_of
-    from pretrain.planning.search import job_of, with_vocabulary
+    from pretrain.planning.layouts.candidates import Space
+    from pretrain.planning.layouts.nothing import too_big
+    from pretrain.planning.layouts.plan import memory_of
+    from pretrain.planning.layouts.search import job_of, with_vocabulary
 
     run = with_vocabulary(settled(case.run, case.run.cluster.nodes))
     space = Space(run, case.processes, run.cluster.gpus_per_node)
@@ -43,8 +43,8 @@ def _memory(case: Case, hardware: Hardware) -> str:
 
 def _what_fits(space: Space, hardware: Hardware) -> str:
     """The fastest layout on these GPUs that fits, or how many would be enough."""
-    from pretrain.planning.nothing import enough_in_words
-    from pretrain.planning.search import search
+    from pretrain.planning.layouts.nothing import enough_in_words
+    from pretrain.planning.layouts.search import search
 
     free = space._replace(run=space.run.model_copy(update={"parallel": Parallel(auto=True)}))
     if plans := search(free, hardware, top=1):

@@ -12,7 +12,7 @@ from launch.slurm import time_limit
 from pretrain.config.cluster import Cluster
 from pretrain.config.errors import ConfigError
 from pretrain.config.run import Run
-from pretrain.planning.settle import can_settle
+from pretrain.planning.layouts.settle import can_settle
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = {"slurm": "job.sbatch"}

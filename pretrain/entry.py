@@ -20,7 +20,7 @@ from pretrain.config.metric_names import check_alert_sources
 from pretrain.config.run import Run
 from pretrain.data.vocabulary import with_vocabulary
 from pretrain.parallel.place import find_place
-from pretrain.planning.settle import settle
+from pretrain.planning.layouts.settle import settle
 from pretrain.shards.manifest import Manifest, load_manifest
 
 if TYPE_CHECKING:

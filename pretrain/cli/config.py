@@ -90,7 +90,7 @@ def _checked(path: str, overrides: list[str] | None, processes: int, node_size: 
     """The run with its layout settled and every rule applied."""
     from pretrain.config.constraints import check_run
     from pretrain.config.load import load_run
-    from pretrain.planning.settle import settle
+    from pretrain.planning.layouts.settle import settle
 
     run = settle(load_run(path, overrides or []), processes, node_size)
     check_run(run, processes, node_size)

@@ -10,7 +10,7 @@ import typer
 from pretrain.cli.config import Overrides
 
 if TYPE_CHECKING:
-    from pretrain.planning.candidates import Space
+    from pretrain.planning.layouts.candidates import Space
 
 RunFile = Annotated[str | None, typer.Argument(metavar="[RUN.yaml]", help="A path, or a name in configs/runs/.")]
 Model = Annotated[str | None, typer.Option(help="Instead of a run: a name in configs/models/.")]
@@ -27,7 +27,8 @@ Sweep = Annotated[str | None, typer.Option(metavar="gpus=A..B", help="The best l
 Weak = Annotated[bool, typer.Option("--weak", help="With --sweep: the batch grows with the GPUs.")]
 Budget = Annotated[str | None, typer.Option(help="What can be trained with it: 1024xA100x34d, 1e24, 3640 PF-days.")]
 Calibrate = Annotated[
-    list[str] | None, typer.Option(metavar="RUN_DIR", help="Fit the figures of the cluster to this run and those that follow.")
+    list[str] | None,
+    typer.Option(metavar="RUN_DIR", help="Fit a cluster file to this run and those that follow."),
 ]
 Out = Annotated[
     Path | None,
@@ -57,10 +58,10 @@ def plan(
     """Which layouts fit, how fast they are, how long a run takes and what it costs. Needs neither GPU nor data."""
     import json
 
-    from pretrain.planning.nothing import nothing_found
-    from pretrain.planning.request import hardware_of
-    from pretrain.planning.search import search
-    from pretrain.planning.text import details, heading, kept, plain, table
+    from pretrain.planning.layouts.nothing import nothing_found
+    from pretrain.planning.layouts.request import hardware_of
+    from pretrain.planning.layouts.search import search
+    from pretrain.planning.layouts.text import details, heading, kept, plain, table
 
     if budget or calibrate:
         runs = [*(calibrate or []), *([run] if run else []), *(overrides or [])]
@@ -79,15 +80,15 @@ def plan(
         lines = [heading(plans[0]), *kept(space), "", *table(plans), "", "The best:", *details(plans[0])]
         typer.echo("\n".join(lines))
     if explain:
-        from pretrain.planning.explain import explain as explained
+        from pretrain.planning.layouts.explain import explain as explained
 
         typer.echo("\n" + "\n".join(explained(plans[0])))
     if write:
-        from pretrain.planning.write import write_layout
+        from pretrain.planning.layouts.write import write_layout
 
         typer.echo(write_layout(run, plans[0].run))
     if out:
-        from pretrain.planning.page import write_page
+        from pretrain.planning.page.page import write_page
 
         write_page(plans, out)
 
@@ -104,7 +105,7 @@ def _space(
 ) -> Space:
     """What is searched: of a run or of a model. Raises ConfigError."""
     from pretrain.config.errors import ConfigError
-    from pretrain.planning.request import space_of_model, space_of_run
+    from pretrain.planning.layouts.request import space_of_model, space_of_run
 
     if model is None and run is not None:
         if batch or tokens:
@@ -122,8 +123,8 @@ def _sweep(space: Space, text: str, weak: bool, out: Path | None, as_json: bool)
     import json
 
     from pretrain.page.picture import check_picture, house_style
-    from pretrain.planning.sweep import points, rows, sweep_counts
-    from pretrain.planning.text import plain
+    from pretrain.planning.layouts.sweep import points, rows, sweep_counts
+    from pretrain.planning.layouts.text import plain
 
     check_picture(out)
     found = list(points(space, sweep_counts(text), weak))
@@ -132,7 +133,7 @@ def _sweep(space: Space, text: str, weak: bool, out: Path | None, as_json: bool)
     else:
         typer.echo("\n".join(rows(found)))
     if out and (plans := [point.plan for point in found if point.plan]):
-        from pretrain.planning.figures import sweep_figure
+        from pretrain.planning.page.figures import sweep_figure
 
         with house_style():
             sweep_figure(plans, weak).savefig(out, dpi=150)
@@ -142,21 +143,21 @@ def _advise(text: str, out: Path | None, as_json: bool) -> None:
     import json
 
     from pretrain.page.picture import check_picture
-    from pretrain.planning.advice import advise
-    from pretrain.planning.advice_text import advice_lines
-    from pretrain.planning.budget import parse_budget
-    from pretrain.planning.request import peak_of
+    from pretrain.planning.advice.advice import advise
+    from pretrain.planning.advice.budget import parse_budget
+    from pretrain.planning.advice.text import advice_lines
+    from pretrain.planning.layouts.request import peak_of
 
     check_picture(out)
     advice = advise(parse_budget(text, peak_of))
     typer.echo(json.dumps(advice.plain(), indent=2) if as_json else "\n".join(advice_lines(advice)))
     if out:
-        from pretrain.planning.advice_figure import advice_figure
+        from pretrain.planning.advice.figure import advice_figure
 
         advice_figure(advice).savefig(out, dpi=150)
 
 
 def _calibrate(directories: list[str], out: Path | None) -> None:
-    from pretrain.planning.measured import calibrate_command
+    from pretrain.profiling.calibration import calibrate_command
 
     typer.echo(calibrate_command(directories, out))

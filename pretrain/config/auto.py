@@ -1,6 +1,6 @@
 """`parallel: auto` where the hardware is not known: a layout by a rule that can be told in a sentence.
 
-Where it is known, the planner searches (planning/settle.py).
+Where it is known, the planner searches (planning/layouts/settle.py).
 
 Of all layouts that satisfy the constraint table and whose model states fit, the one with the fewest processes per copy
 of the model; of those the one with the most on the tensor axis, inside a node, and the fewest in the pipeline; of those

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from pretrain.config.hardware import Efficiency, Hardware
 from pretrain.planning.job import Job
-from pretrain.planning.step_time import step_time
+from pretrain.planning.timing.step import step_time
 
 SCALES = {"products": ("matmul", "flash"), "memory": ("memory",), "network": ("network",)}
 """What is fitted, and the fields of Efficiency that it moves."""

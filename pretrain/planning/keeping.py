@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pretrain.config.run import Run
 from pretrain.config.widths import Widths, widths_held
-from pretrain.planning.activations import Storing, storing
+from pretrain.planning.memory.activations import Storing, storing
 
 
 @dataclass(frozen=True)

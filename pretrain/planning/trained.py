@@ -5,9 +5,9 @@ from __future__ import annotations
 from pretrain.config.hardware import Hardware
 from pretrain.config.run import Run
 from pretrain.config.units import BatchSize
-from pretrain.planning.candidates import Space
 from pretrain.planning.job import Job
-from pretrain.planning.search import job_of
+from pretrain.planning.layouts.candidates import Space
+from pretrain.planning.layouts.search import job_of
 
 
 def trained_job(run: Run, hardware: Hardware, processes: int, node_size: int, samples: int) -> Job:

@@ -54,8 +54,8 @@ def compared(run: Run, processes: int, samples: int, seconds: float, device: tor
 
     Memory of a CPU process is not comparable: Python and all libraries are in it.
     """
-    from pretrain.planning.stage_memory import stage_memory
-    from pretrain.planning.step_time import step_time
+    from pretrain.planning.memory.stage import stage_memory
+    from pretrain.planning.timing.step import step_time
     from pretrain.planning.trained import trained_job
 
     assert run.cluster.hardware is not None

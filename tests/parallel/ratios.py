@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from pretrain.config.layout import Layout, layout_of
 from pretrain.config.run import Run
-from pretrain.planning.activations import activation_bytes, storing
 from pretrain.planning.flops import step_flops
-from pretrain.planning.idle import idle_share_1f1b, replay
-from pretrain.planning.memory import state_bytes
+from pretrain.planning.memory.activations import activation_bytes, storing
+from pretrain.planning.memory.states import state_bytes
 from pretrain.planning.payload import step_payload
+from pretrain.planning.pipeline.idle import idle_share_1f1b, replay
 from tests.parallel.counted import Counted
 
 

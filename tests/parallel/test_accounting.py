@@ -14,7 +14,7 @@ from pretrain.parallel.accounting.flops import count_flops
 from pretrain.parallel.accounting.instructions import scheduled
 from pretrain.parallel.accounting.payload import axes_of, sent_bytes
 from pretrain.parallel.accounting.saved import count_saved
-from pretrain.planning.idle import one_forward_one_backward, replay
+from pretrain.planning.pipeline.idle import one_forward_one_backward, replay
 from tests.parallel.counted import count_step
 from tests.parallel.ratios import ratios
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pretrain.config.hardware import Hardware
 from pretrain.config.load import load_run
-from pretrain.planning.candidates import Space
+from pretrain.planning.layouts.candidates import Space
 
 A100: dict[str, Any] = {
     "gpu": "test", "tflops": 312, "fp32_tflops": 19.5, "memory": "80 GB", "memory_bandwidth": 2000,

@@ -14,8 +14,8 @@ from pretrain.config.errors import ConfigError
 from pretrain.config.hardware import Hardware
 from pretrain.planning.calibrate import Measured, calibrate
 from pretrain.planning.job import Job
-from pretrain.planning.measured import calibrate_command
-from pretrain.planning.step_time import step_time
+from pretrain.planning.timing.step import step_time
+from pretrain.profiling.calibration import calibrate_command
 from tests.planning.jobs import a100, job
 
 ONE_NODE = [job("gpt3-1.3b", 8, tensor=1, pipe=1), job("gpt3-125m", 8, tensor=1, pipe=1, recompute="full")]

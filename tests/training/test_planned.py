@@ -59,7 +59,7 @@ def test_a_short_run_tells_at_its_end_and_one_without_its_hardware_never(corpus:
 
 
 def _break_planner(_: Path) -> None:
-    import pretrain.planning.step_time as module
+    import pretrain.planning.timing.step as module
 
     def fail(job: object) -> None:
         raise ZeroDivisionError("no bandwidth")

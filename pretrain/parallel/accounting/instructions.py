@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pretrain.parallel.mesh import Mesh
-from pretrain.planning.idle import Instruction, Work
+from pretrain.planning.pipeline.idle import Instruction, Work
 
 MOVES = {"RecvActivation": ("F", -1), "RecvGrad": ("B", 1)}
 """By instruction: what its sender computed, and how many stages away."""

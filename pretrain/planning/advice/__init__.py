@@ -1,0 +1,1 @@
+"""Scaling laws: what a budget can train."""

@@ -1,0 +1,1 @@
+"""The layouts of a run that satisfy the rules and fit, fastest first."""

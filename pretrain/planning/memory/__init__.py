@@ -1,0 +1,1 @@
+"""Bytes on a GPU of each pipeline stage, by part."""

@@ -1,0 +1,1 @@
+"""A pipeline's passes in their order, replayed."""

@@ -1,0 +1,75 @@
+"""Seconds of one block for one micro-batch on one GPU.
+
+Rows are B x T tokens; H heads, KV key/value heads and F d_ff as a tensor rank has them.
+"""
+
+from __future__ import annotations
+
+from pretrain.planning.job import Job
+from pretrain.planning.timing.attention import attention_seconds
+from pretrain.planning.timing.kernels import bytes_seconds, product_seconds
+from pretrain.planning.timing.moved import block_moved
+from pretrain.planning.timing.network import collective_seconds, group_of
+from pretrain.planning.timing.passes import Passes, Spent
+
+KERNELS, TENSOR_KERNELS = 24, 5
+"""That a pass of a block starts, about, and more with the exchange of a tensor axis (fitted with `launch_seconds`)."""
+SCORE_KERNELS = {"flash": 4, "fused": 16, "plain": 20}
+EIGHT_BITS = 1.85
+"""Speed of a product in fp8, with its scaling, by one in 16 bits (fitted)."""
+SHOWN = 0.38
+"""Share of an exchange that is left where products hide it (fitted)."""
+
+
+def block_passes(job: Job, seen: int, again: bool) -> Passes:
+    """Of a block whose positions see `seen` tokens, computed `again` in the backward pass or not."""
+    forward = _pass(job, seen, backward=False)
+    backward = _pass(job, seen, backward=True)
+    if again:
+        backward += forward
+    elif job.run.parallel.recompute == "selective":
+        backward += Spent(attention=forward.attention)
+    return Passes(forward, backward)
+
+
+def _pass(job: Job, seen: int, backward: bool) -> Spent:
+    practice = job.practice
+    hidden = practice.hides_tensor == "both" or (practice.hides_tensor == "backward" and backward)
+    times = (practice.input_gradients if backward else 1) * (SHOWN if hidden else 1)
+    spent = Spent(
+        matmul=_products(job, backward) / (EIGHT_BITS if practice.eight_bits else 1),
+        attention=attention_seconds(job, seen, backward),
+        memory=bytes_seconds(job.hardware, block_moved(job, backward)),
+        tensor=times * (1 if job.run.model.parallel_block else 2) * exchange_seconds(job),
+    )
+    return spent._replace(host=max(0.0, _kernels(job) * job.hardware.launch_seconds - spent.total))
+
+
+def _products(job: Job, backward: bool) -> float:
+    """Each matrix once forward; backward the gradients of its input and of itself."""
+    total = 0.0
+    for columns, inner in _matrices(job):
+        if backward:
+            total += product_seconds(job, job.tokens, inner, columns) + product_seconds(job, inner, columns, job.tokens)
+        else:
+            total += product_seconds(job, job.tokens, columns, inner)
+    return total
+
+
+def _matrices(job: Job) -> list[tuple[float, float]]:
+    """Columns and inner side: queries, keys and values; attention's result; the MLP's two, or a gate's three."""
+    model, tensor = job.run.model, job.layout.tensor
+    heads, inner = model.heads * model.head_width / tensor, model.mlp_width / tensor
+    keys = max(1, model.key_heads / tensor) * model.head_width
+    up = [(inner, model.d_model)] * (2 if model.activation == "swiglu" else 1)
+    return [(heads + 2 * keys, model.d_model), (model.d_model, heads), *up, (model.d_model, inner)]
+
+
+def _kernels(job: Job) -> int:
+    return KERNELS + SCORE_KERNELS[job.practice.attention] + (TENSOR_KERNELS if job.layout.tensor > 1 else 0)
+
+
+def exchange_seconds(job: Job) -> float:
+    """A hidden state over the tensor axis: an all-reduce, or an all-gather and a reduce-scatter."""
+    group = group_of(job.layout.tensor, 1, job.node_size)
+    return 2 * collective_seconds(job.hardware, group, job.tokens * job.run.model.d_model * job.width)

@@ -1,0 +1,134 @@
+"""The step by parts: what recompute, pipelines, ZeRO and practice add or hide, against the part it comes from."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pretrain.config.hardware import Hardware
+from pretrain.config.layout import Layout
+from pretrain.config.load import CONFIGS, load_yaml
+from pretrain.config.run import Run
+from pretrain.planning.job import Job, Practice
+from pretrain.planning.timing.block import block_passes, exchange_seconds
+from pretrain.planning.timing.step import stage_passes, step_time
+from tests.config.example import make_run
+
+A100 = Hardware.parse(load_yaml(CONFIGS / "clusters" / "a100-80gb.yaml")["hardware"])
+SHAPE = {"layers": 16, "d_model": 4096, "heads": 32, "context": 2048, "vocab_size": 51_200}
+
+
+def job(layout: Layout, micro: int = 1, samples: int = 64, practice: Practice = Practice(), **parallel: Any) -> Job:
+    sizes = {"tensor": layout.tensor, "pipe": layout.pipe}
+    run: Run = make_run(
+        model=SHAPE,
+        parallel=sizes | parallel,
+        batch={"global_batch_size": samples, "micro_batch_size": micro},
+        precision={"compute": "bf16"},
+    )
+    return Job(run, layout, A100, 8, practice)
+
+
+def test_parts_make_the_step() -> None:
+    step = step_time(job(Layout(2, 4, 2)))
+    assert step.total == pytest.approx(sum(step) - step.hidden)
+    assert min(step) >= 0
+
+
+def test_one_gpu_exchanges_nothing() -> None:
+    step = step_time(job(Layout(1, 1, 1)))
+    assert (step.tensor, step.pipe, step.data, step.bubble, step.hidden) == (0, 0, 0, 0, 0)
+
+
+def test_twice_the_micro_batches_take_twice_the_passes() -> None:
+    once, twice = (step_time(job(Layout(1, 8, 1), samples=samples)) for samples in (64, 128))
+    assert twice.matmul == pytest.approx(2 * once.matmul)
+    assert (twice.data, twice.optimizer) == (once.data, once.optimizer)
+
+
+def test_full_recompute_adds_a_forward_pass() -> None:
+    plain, again = (block_passes(job(Layout(1, 1, 1)), 2048, again) for again in (False, True))
+    assert again.forward == plain.forward
+    assert again.backward.total == pytest.approx(plain.backward.total + plain.forward.total)
+
+
+def test_selective_recompute_adds_attention() -> None:
+    plain = block_passes(job(Layout(1, 1, 1)), 2048, False)
+    again = block_passes(job(Layout(1, 1, 1), recompute="selective"), 2048, False)
+    assert again.backward.total == pytest.approx(plain.backward.total + plain.forward.attention)
+
+
+def test_a_band_is_cheaper() -> None:
+    """The kernel computes T w - w^2 / 2 of T^2 / 2 scores: with w = T / 8 15/64 of them."""
+    dense, banded = (block_passes(job(Layout(1, 1, 1)), seen, False).forward.attention for seen in (2048, 256))
+    assert banded / dense == pytest.approx(15 / 64)
+
+
+def test_a_block_exchanges_twice_each_way() -> None:
+    """Two all-reduces forward, two backward (Shoeybi et al. 2019, section 3)."""
+    found = job(Layout(1, 1, 8))
+    passes = block_passes(found, 2048, False)
+    assert passes.forward.tensor == passes.backward.tensor == pytest.approx(2 * exchange_seconds(found))
+
+
+def test_the_bubble_of_equal_stages() -> None:
+    """(p - 1) / m of a rank's passes (Narayanan et al. 2021, section 2.2), here with p = 4, m = 16, as many blocks in
+    each stage and a vocabulary too small to count."""
+    found = job(Layout(4, 1, 1), samples=16, practice=Practice(cut="blocks"))
+    small = found.run.model_copy(update={"model": found.run.model.model_copy(update={"vocab_size": 128})})
+    step = step_time(replace(found, run=small))
+    passes = step.matmul + step.attention + step.memory + step.host
+    assert step.bubble == pytest.approx(3 / 16 * passes, rel=0.02)
+
+
+def test_interleaving_divides_the_bubble() -> None:
+    """By the parts of a rank, and sends as many times more."""
+    plain, parts = (step_time(job(Layout(4, 1, 1), 1, 16, Practice(cut="blocks", virtual=v))) for v in (1, 2))
+    assert parts.bubble == pytest.approx(plain.bubble / 2, rel=0.02)
+    assert parts.pipe > plain.pipe
+
+
+def test_zero_2_exchanges_gradients_for_each_micro_batch() -> None:
+    """8 reduce-scatters, behind the backward pass, and a gather instead of one and one."""
+    one, two = (step_time(job(Layout(1, 8, 1), zero=zero)) for zero in (1, 2))
+    assert two.hidden == pytest.approx(one.data / 2 * 8)
+    assert two.data == pytest.approx(one.data / 2)
+
+
+def test_zero_3_hides_its_exchange() -> None:
+    """Three exchanges for each micro-batch, behind 90% of the passes."""
+    one, three = (step_time(job(Layout(1, 8, 1), zero=zero)) for zero in (1, 3))
+    passes = three.matmul + three.attention + three.memory + three.host
+    assert three.data + three.hidden == pytest.approx(one.data / 2 * 3 * 8)
+    assert three.hidden == pytest.approx(min(0.9 * passes, one.data / 2 * 3 * 8))
+
+
+def test_gradients_behind_the_backward_pass() -> None:
+    shown = step_time(job(Layout(1, 8, 1)))
+    hidden = step_time(job(Layout(1, 8, 1), practice=Practice(hides_gradients=True)))
+    assert hidden.data + hidden.hidden == pytest.approx(shown.data)
+    assert hidden.hidden > 0
+
+
+def test_more_data_ranks_update_less_each() -> None:
+    few, many = (step_time(job(Layout(1, data, 1))).optimizer for data in (2, 8))
+    assert many < few
+
+
+def test_offloaded_states_are_sent_over_the_bus() -> None:
+    kept, away = (step_time(job(Layout(1, 8, 1), offload=where)).optimizer for where in ("none", "optimizer"))
+    assert away > kept
+
+
+def test_small_work_waits_for_the_host() -> None:
+    """One sample of 2,048 tokens keeps an A100 busier than its host; with a host ten times slower it does not."""
+    slow = A100.model_copy(update={"launch_seconds": 10 * A100.launch_seconds})
+    found = job(Layout(1, 1, 1))
+    assert step_time(replace(found, hardware=slow)).host > step_time(found).host
+
+
+def test_stages_hold_their_own_layers() -> None:
+    """The head is part of the last stage only: its products take longer than a middle stage's of as many blocks."""
+    found = replace(job(Layout(4, 1, 1)), practice=Practice(cut="blocks"))
+    middle, last = stage_passes(found, 1), stage_passes(found, 3)
+    assert last.forward.matmul > middle.forward.matmul
