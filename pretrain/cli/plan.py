@@ -115,7 +115,9 @@ def _space(
     if run is not None and "=" not in run:
         raise ConfigError.of("--model", model, f"does not go with a run ({run})", "give one of the two")
     if model is None:
-        raise ConfigError.of("RUN.yaml", run, "is needed, or --model", "pretrain plan --model gpt3-175b --gpus 1024")
+        raise ConfigError.of(
+            "RUN.yaml", run, "is needed, or --model", "pretrain plan --model gpt3-175b --cluster a100-80gb --gpus 1024"
+        )
     return space_of_model(model, [*([run] if run else []), *overrides], cluster, gpus, batch, tokens)
 
 

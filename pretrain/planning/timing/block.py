@@ -42,7 +42,8 @@ def _pass(job: Job, seen: int, backward: bool) -> Spent:
         memory=bytes_seconds(job.hardware, block_moved(job, backward)),
         tensor=times * (1 if job.run.model.parallel_block else 2) * exchange_seconds(job),
     )
-    return spent._replace(host=max(0.0, _kernels(job) * job.hardware.launch_seconds - spent.total))
+    behind = spent.total if job.run.cluster.gpus else 0.0  # a CPU computes what it starts itself
+    return spent._replace(host=max(0.0, _kernels(job) * job.hardware.launch_seconds - behind))
 
 
 def _products(job: Job, backward: bool) -> float:
