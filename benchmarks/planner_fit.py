@@ -59,7 +59,6 @@ MODULES: dict[str, tuple[Any, str, Constant]] = {
     "KERNELS": (block_time, "KERNELS", Constant(20, 0.7)),
     "TENSOR_KERNELS": (block_time, "TENSOR_KERNELS", Constant(6, 1.0)),
     "SHOWN": (block_time, "SHOWN", Constant(0.4, 0.5)),
-    "EIGHT_BITS": (block_time, "EIGHT_BITS", Constant(1.5, 0.3)),
     "FLASH_RAMP": (attention_time, "FLASH_RAMP", Constant(512, 0.7)),
     "NARROW": (attention_time, "NARROW", Constant(0.7, 0.3)),
     "UPDATED": (step_time, "UPDATED", Constant(30, 0.3)),
@@ -71,6 +70,7 @@ TABLES: dict[str, tuple[dict[Any, Any], Any, Constant]] = {
 OTHERS = {
     "a100 first flash": Constant(0.79, 0.3),
     "h100 first flash": Constant(0.55, 0.3),
+    "fp8": Constant(1.5, 0.3),
     "plain scores": Constant(26, 0.4),
     "logits": Constant(20, 0.5),
     "gradient sums": Constant(8, 0.5),
@@ -188,6 +188,8 @@ def _changed(row: dict[str, str], job: Job, values: Values) -> Job:
     source, practice = row["group"], job.practice
     sums = "gradient sums, bigscience" if source == "bigscience_a100" and row["zero"] == "1" else "gradient sums"
     practice = replace(practice, accumulated=values[sums])
+    if practice.product_speed > 1:
+        practice = replace(practice, product_speed=values["fp8"])
     if practice.flash_speed != 1:
         practice = replace(practice, flash_speed=values[f"{_kind(job.hardware)} first flash"])
     if source == "hagemann23":

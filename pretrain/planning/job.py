@@ -42,8 +42,8 @@ class Practice:
     """Whether tensor ranks send each a part of the hidden state to the next stage and gather it there."""
     context: int = 1
     """Ranks that share out the tokens of a sample (context parallel), which ours does not."""
-    eight_bits: bool = False
-    """Products of linear layers in fp8, which ours does not."""
+    product_speed: float = 1.0
+    """Of linear layers by 16 bits: fp8, which ours does not have, with its scaling."""
     group: int | None = None
     """Data ranks that ZeRO shares the states out over, where that is not all of them."""
     cut: Literal["cost", "blocks", "ends"] = "cost"

@@ -15,8 +15,6 @@ from pretrain.planning.timing.passes import Passes, Spent
 KERNELS, TENSOR_KERNELS = 24, 5
 """That a pass of a block starts, about, and more with the exchange of a tensor axis (fitted with `launch_seconds`)."""
 SCORE_KERNELS = {"flash": 4, "fused": 16, "plain": 20}
-EIGHT_BITS = 1.85
-"""Speed of a product in fp8, with its scaling, by one in 16 bits (fitted)."""
 SHOWN = 0.38
 """Share of an exchange that is left where products hide it (fitted)."""
 
@@ -37,7 +35,7 @@ def _pass(job: Job, seen: int, backward: bool) -> Spent:
     hidden = practice.hides_tensor == "both" or (practice.hides_tensor == "backward" and backward)
     times = (practice.input_gradients if backward else 1) * (SHOWN if hidden else 1)
     spent = Spent(
-        matmul=_products(job, backward) / (EIGHT_BITS if practice.eight_bits else 1),
+        matmul=_products(job, backward) / practice.product_speed,
         attention=attention_seconds(job, seen, backward),
         memory=bytes_seconds(job.hardware, block_moved(job, backward)),
         tensor=times * (1 if job.run.model.parallel_block else 2) * exchange_seconds(job),
