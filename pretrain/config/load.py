@@ -46,7 +46,10 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> Run:
 
     Raises ConfigError for a missing or malformed file, unknown keys, wrong types and impossible values.
     """
-    return resolve(load_yaml(find(path, "runs"), overrides))
+    plain = load_yaml(find(path, "runs"), overrides)
+    if "sources" in plain and "model" not in plain:
+        raise ConfigError.of("file", str(path), "must be a run; this is the recipe of a corpus", "give a RUN.yaml")
+    return resolve(plain)
 
 
 def resolve(plain: Mapping[str, Any]) -> Run:

@@ -60,6 +60,12 @@ def test_malformed_files(tmp_path: Path, text: str, rule: str, fix: str) -> None
     assert fix in problem_of(error).fix
 
 
+def test_a_recipe_is_no_run() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_run("configs/data/quickstart.yaml")
+    assert problem_of(error).rule == "must be a run; this is the recipe of a corpus"
+
+
 def test_unknown_names_have_a_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load_run("quikstart")
