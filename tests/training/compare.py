@@ -35,7 +35,8 @@ class Difference(NamedTuple):
     parameter: str
     """Where that is."""
     inside: float = 0.0
-    """Relative, of the numbers seen inside the model (docs/inside.md); shares of units: absolute. As `gradient`."""
+    """Relative, of the numbers seen inside the model (docs/inside.md); shares of units and largest scores: absolute. As
+    `gradient`."""
 
 
 TOLERANCE = {
@@ -92,7 +93,10 @@ def _inside(rows: Rows, expected: Rows) -> float:
 
 
 def _apart(name: str, value: float, expected: float) -> float:
-    return abs(value - expected) / (1.0 if name.startswith("mlp_zero") else abs(expected))
+    """Shares of units differ by whole units, and the largest of small scores is a sum in which products cancel: its
+    rounding is as large as theirs, and 1 is the scale on which softmax sees it."""
+    absolute = name.startswith(("mlp_zero", "attention_logit_max"))
+    return abs(value - expected) / (1.0 if absolute else abs(expected))
 
 
 def _relative(gradient: torch.Tensor, expected: torch.Tensor) -> float:

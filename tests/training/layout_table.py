@@ -17,7 +17,7 @@ Written by `make test-layouts`: every row of [the table](../tests/training/layou
 processes and compared with one fp32 process (ZeRO 0, one pass a step): all training and validation losses, per source
 too (largest absolute difference, nats), the gradient norm of every step (relative), and the whole gradient of every
 parameter at step 1 (relative to that parameter's largest entry). The numbers inside the model (docs/inside.md) at two
-steps must agree as gradients do. Tolerances: fp32 {fp32}; bf16 {bf16}.
+steps must agree as gradients do, shares and attention scores absolutely. Tolerances: fp32 {fp32}; bf16 {bf16}.
 Learning rate 1e-3, a batch ramp, a change of mixture and a clip that bites. {passed} of {rows} rows hold; {slow} of
 them are left out of `make test`.
 
