@@ -62,7 +62,14 @@ def plan(
     from pretrain.planning.layouts.request import hardware_of
     from pretrain.planning.layouts.search import search
     from pretrain.planning.layouts.text import details, heading, kept, plain, table
+    from pretrain.planning.layouts.write import check_file, write_layout
 
+    _go_together(
+        {"--weak": weak, "--explain": explain, "--write": write, "--json": as_json, "--sweep": sweep, "--gpus": gpus}
+        | {"--budget": budget, "--calibrate": calibrate}
+    )
+    if write:
+        check_file(None if model else run)
     if budget or calibrate:
         runs = [*(calibrate or []), *([run] if run else []), *(overrides or [])]
         _advise(budget, out, as_json) if budget else _calibrate(runs, out)
@@ -84,13 +91,31 @@ def plan(
 
         typer.echo("\n" + "\n".join(explained(plans[0])))
     if write:
-        from pretrain.planning.layouts.write import write_layout
-
-        typer.echo(write_layout(run, plans[0].run))
+        typer.echo(write_layout(str(run), plans[0].run))
     if out:
         from pretrain.planning.page.page import write_page
 
         write_page(plans, out)
+
+
+APART = (
+    ("--budget", "--calibrate", "--sweep", "--explain", "--write", "--weak", "--gpus"),
+    ("--calibrate", "--sweep", "--explain", "--write", "--json", "--weak", "--gpus"),
+    ("--sweep", "--explain", "--write"),
+    ("--json", "--explain", "--write"),
+)
+"""Options that do not go with the first of each row."""
+
+
+def _go_together(given: dict[str, object]) -> None:
+    """Raises ConfigError for options that would not be heard."""
+    from pretrain.config.errors import ConfigError
+
+    for first, *others in APART:
+        if given[first] and (heard := [name for name in others if given[name]]):
+            raise ConfigError.of(heard[0], given[heard[0]], f"does not go with {first}", "leave out one of the two")
+    if given["--weak"] and not given["--sweep"]:
+        raise ConfigError.of("--weak", True, "goes with --sweep", "--sweep gpus=64..2048 --weak")
 
 
 def _space(
@@ -126,14 +151,14 @@ def _sweep(space: Space, text: str, weak: bool, out: Path | None, as_json: bool)
 
     from pretrain.page.picture import check_picture, house_style
     from pretrain.planning.layouts.sweep import points, rows, sweep_counts
-    from pretrain.planning.layouts.text import plain
+    from pretrain.planning.layouts.text import kept, plain
 
     check_picture(out)
     found = list(points(space, sweep_counts(text), weak))
     if as_json:
         typer.echo(json.dumps([plain(point.plan) for point in found if point.plan], indent=2))
     else:
-        typer.echo("\n".join(rows(found)))
+        typer.echo("\n".join([*kept(space), *rows(found)]))
     if out and (plans := [point.plan for point in found if point.plan]):
         from pretrain.planning.page.figures import sweep_figure
 

@@ -58,7 +58,7 @@ def calibrate(runs: Sequence[Measured], hardware: Hardware) -> Hardware:
 
 def _crosses_nodes(run: Measured) -> bool:
     layout = run.job.layout
-    return layout.data > 1 and layout.processes > run.job.node_size
+    return layout.data > 1 and layout.data * layout.tensor > run.job.node_size
 
 
 def _misfit(runs: Sequence[Measured], base: Hardware, names: Sequence[str], logs: Column) -> Column:

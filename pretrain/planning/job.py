@@ -34,6 +34,8 @@ class Practice:
     not one matrix."""
     virtual: int = 1
     """Parts of the model on each pipeline rank: interleaved 1F1B (Narayanan et al. 2021, section 2.2)."""
+    sums_whole: bool = False
+    """Whether ZeRO 1 sums gradients by an all-reduce, as DeepSpeed's bf16 optimizer does (docs/accounting.md)."""
     hides_gradients: bool = False
     """Whether gradients are exchanged over the data axis while the backward pass goes on."""
     hides_tensor: Literal["none", "backward", "both"] = "none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pretrain.config.counts import block_matrices, block_norms, mlp_vectors, norm_size
+from pretrain.config.counts import block_matrices, block_norms, mlp_matrices, mlp_vectors, norm_size
 from pretrain.config.model import Model
 from pretrain.config.run import Run
 from pretrain.config.stages import stages_of
@@ -36,6 +36,13 @@ class Parts(NamedTuple):
     def times(self, count: int) -> Parts:
         """Of `count` such."""
         return Parts(*(part * count for part in self))
+
+
+def inner_width(model: Model) -> float:
+    """d_ff; of an own MLP that of the usual one with as many matrix entries, for what it computes and keeps."""
+    if model.mlp is None:
+        return model.mlp_width
+    return mlp_matrices(model) / ((3 if model.activation == "swiglu" else 2) * model.d_model)
 
 
 def parts_of(run: Run, pipe: int) -> Parts:

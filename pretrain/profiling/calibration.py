@@ -112,7 +112,7 @@ def cluster_yaml(runs: Sequence[Measured], before: Hardware, after: Hardware) ->
 
 def _told(run: Measured, hardware: Hardware) -> str:
     error = run.error(hardware)
-    return f"{run.seconds * (1 + error):.3g} s ({error:+.1%})"
+    return f"{run.seconds * (1 + error):.3g} s ({round(error, 3) + 0.0:+.1%})"
 
 
 def _changes(before: Hardware, after: Hardware) -> list[str]:

@@ -25,8 +25,7 @@ def _memory(plan: Plan) -> list[str]:
         *(_states(name, held, count, layout.data if run.parallel.zero >= zero else 1) for name, held, zero in states),
         f"  activations  of the micro-batches in flight, recompute {run.parallel.recompute} = {_gb(stage.activations)}",
         f"  buffers      of exchange, of single operators, CUDA and NCCL = {_gb(stage.buffers)}",
-        f"  margin       {stage.margin / (stage.total - stage.margin):.0%} of these for fragmentation"
-        f" = {_gb(stage.margin)}",
+        f"  margin       {stage.margin / max(1.0, stage.activations):.0%} of activations = {_gb(stage.margin)}",
         f"  total        {_gb(stage.total)} of {_gb(plan.job.hardware.memory)}",
     ]
 

@@ -54,7 +54,7 @@ class Plan:
         parallel, widths = self.run.parallel, widths_of(self.run)
         if parallel.offload == "none":
             return 0.0
-        moved = widths.optimizer + (widths.parameter if parallel.offload == "all" else 0)
+        moved = widths.optimizer + widths.gradient + (widths.parameter if parallel.offload == "all" else 0)
         most = max(parts_of(self.run, pipe).total for pipe in range(self.job.layout.pipe))
         return most * moved / self.job.layout.data * self.job.node_size
 

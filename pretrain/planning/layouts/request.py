@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log2
+from pathlib import Path
 
 from pretrain.config.errors import ConfigError
 from pretrain.config.hardware import Hardware
@@ -32,16 +33,17 @@ def space_of_model(
 ) -> Space:
     """Of a model's name: batch and tokens as in the run of that name, without its batch ramp. Raises ConfigError."""
     find(model, "models")
+    named = Path(model).stem if model.endswith((".yaml", ".yml")) else model
     given = [f"model={model}", "parallel=auto", *([f"cluster={cluster}"] if cluster else [])]
     given += [f"train.tokens={tokens}"] if tokens else []
-    if (CONFIGS / "runs" / f"{model}.yaml").is_file():
-        plain = load_yaml(find(model, "runs"), ["batch.ramp=null", *given, *overrides])
+    if (CONFIGS / "runs" / f"{named}.yaml").is_file():
+        plain = load_yaml(find(named, "runs"), ["batch.ramp=null", *given, *overrides])
     else:
         for name, value in (("--batch", batch), ("--tokens", tokens)):
             if value is None:
-                raise ConfigError.of(name, None, f"is needed: there is no configs/runs/{model}.yaml", f"{name} 1M")
+                raise ConfigError.of(name, None, f"is needed: there is no configs/runs/{named}.yaml", f"{name} 1M")
         plain = load_yaml(CONFIGS / "runs" / "gpt3-125m.yaml", ["batch.ramp=null", *given, *overrides])
-        plain["schedule"] = {"name": "constant"}
+        plain |= {"schedule": {"name": "constant"}, "name": named}
     run = resolve(plain)
     if batch:
         samples = _round_batch(batch, run.sequence_length)
@@ -96,9 +98,9 @@ def _round_batch(text: str, sequence_length: int) -> int:
 
 
 def peak_of(gpu: str) -> float:
-    """TFLOP/s of a GPU by its name, `a100-80gb` or `A100`. Raises KeyError for one without a file."""
+    """TFLOP/s of a GPU by its name, `a100-80gb` or `A100`. Raises ConfigError for one without a file."""
     known = known_hardware()
-    named = [name for name in known if name == gpu.lower()] or [name for name in known if name.startswith(gpu.lower())]
+    named = [name for name in known if name == gpu.lower() or name.startswith(f"{gpu.lower()}-")]
     if not named:
-        raise KeyError(gpu)
+        raise ConfigError.of("--budget", gpu, "must name a GPU whose speed is known", f"one of: {', '.join(known)}")
     return float(load_hardware(min(named, key=len))["tflops"])

@@ -38,7 +38,11 @@ def with_vocabulary(run: Run) -> Run:
 
 def job_of(run: Run, space: Space, hardware: Hardware) -> Job:
     """A layout of `space`, as this framework executes it."""
-    practice = Practice(attention="plain" if run.model.attention == "plain" else "flash")
+    practice = Practice(
+        attention="plain" if run.model.attention == "plain" else "flash",
+        fused=run.train.compile,
+        sums_whole=run.precision.compute == "bf16" and run.parallel.zero == 1,
+    )
     return Job(run, layout_of(run.parallel, space.processes), hardware, space.together, practice)
 
 

@@ -22,12 +22,18 @@ class Edit(NamedTuple):
     text: str
 
 
-def write_layout(path: str | None, run: Run) -> str:
-    """Write `run`'s layout into the file `path`; what changed. Raises ConfigError where it is no path."""
+def check_file(path: str | None) -> None:
+    """Raises ConfigError where there is no file `path` to write into."""
     if path is None or not Path(path).is_file():
         rule = "needs a RUN.yaml to write into, by its path"
-        fix = f"cp configs/runs/{path or 'gpt3-175b'}.yaml mine.yaml; pretrain plan mine.yaml --write"
+        name = path if path and "=" not in path else "gpt3-175b"
+        fix = f"cp configs/runs/{name}.yaml mine.yaml; pretrain plan mine.yaml --write"
         raise ConfigError.of("--write", path, rule, fix)
+
+
+def write_layout(path: str, run: Run) -> str:
+    """Write `run`'s layout into the file `path`; what changed. Raises ConfigError where there is no such file."""
+    check_file(path)
     before = Path(path).read_text(encoding="utf-8")
     after = with_layout(before, run)
     Path(path).write_text(after, encoding="utf-8")
@@ -52,6 +58,8 @@ def _fields(text: str, parallel: Parallel) -> dict[str, object]:
 def _set(text: str, section: str, fields: dict[str, object]) -> str:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)
+    if root.flow_style:
+        raise ConfigError.of("--write", section, "needs a file with a line for each key", "not {name: ..., model: ...}")
     nodes = {key.value: value for key, value in root.value}
     if section not in nodes:
         return f"{text.rstrip()}\n{section}: {_flow(fields)}\n"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pretrain.config.model import Model
 from pretrain.config.parallel import Parallel
 from pretrain.config.run import Run
-from pretrain.planning.parts import stage_layers
+from pretrain.planning.parts import inner_width, stage_layers
 from pretrain.planning.payload import number_bytes
 from pretrain.planning.pipeline.idle import Instruction
 
@@ -95,7 +95,7 @@ def _products(model: Model, parallel: Parallel, kept: Storing) -> float:
     In the order of execution: queries, keys, values, output, gate, the other half, MLP's output.
     """
     heads, keys = model.heads / parallel.tensor, max(1, model.key_heads / parallel.tensor)
-    numbers = (2 * heads + keys) * model.head_width + model.mlp_width / parallel.tensor + model.d_model
+    numbers = (2 * heads + keys) * model.head_width + inner_width(model) / parallel.tensor + model.d_model
     return numbers * kept.number + heads * kept.log_sum
 
 
@@ -113,7 +113,7 @@ def _score(model: Model, kept: Storing) -> int:
 
 def _mlp(model: Model, parallel: Parallel) -> float:
     """Numbers per token: input and result of the activation; SwiGLU: gate, its activation, the other half, product."""
-    return (4 if model.activation == "swiglu" else 2) * model.mlp_width / parallel.tensor
+    return (4 if model.activation == "swiglu" else 2) * inner_width(model) / parallel.tensor
 
 
 def embedding_bytes(model: Model, parallel: Parallel, batch: int, tokens: int, kept: Storing) -> float:

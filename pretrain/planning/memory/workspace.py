@@ -6,7 +6,7 @@ from pretrain.config.deepspeed import tuned
 from pretrain.config.load import merge
 from pretrain.planning.job import Job
 from pretrain.planning.memory.activations import Storing, block_bytes, is_written_out
-from pretrain.planning.parts import Parts
+from pretrain.planning.parts import Parts, inner_width
 from pretrain.planning.payload import number_bytes
 
 CHUNK = 64 * 2**20
@@ -34,7 +34,7 @@ def block_workspace(job: Job, kept: Storing) -> float:
 def _widest(job: Job, kept: Storing) -> float:
     """Gradients of the MLP's inner numbers or of scores, before and after the operator."""
     model, tensor = job.run.model, job.run.parallel.tensor
-    inner = (3 if model.activation == "swiglu" else 2) * model.mlp_width / tensor + 2 * model.d_model
+    inner = (3 if model.activation == "swiglu" else 2) * inner_width(model) / tensor + 2 * model.d_model
     if not is_written_out(model, kept):
         return job.tokens * inner * kept.number
     score = kept.number if job.practice.attention == "fused" else kept.number + kept.softmax
@@ -61,7 +61,7 @@ def sent_bytes(job: Job) -> float:
 def exchange_buffers(job: Job, parts: Parts) -> float:
     """Over the data axis; with ZeRO 3 also parameters that are gathered."""
     run, kept = job.run, job.practice.keeps.bucket
-    if job.layout.data == 1:
+    if job.layout.data == 1 and run.parallel.zero < 3:
         return 0.0
     if kept is not None:
         return min(kept, 4.0 * parts.total)

@@ -61,8 +61,9 @@ def _sections(plans: Sequence[Plan]) -> Iterator[page.Section]:
     yield page.Section("Memory", about, join(shown["memory"], _memory(best)))
     about = f"Within {ERROR:.0%}. Waiting for the slowest stage counts as bubble."
     yield page.Section("Time", about, join(shown["time"], _time(best)))
-    told = "Passes with the seconds of their own stages; gradients and update come after them."
-    yield page.Section("Pipeline", told, shown.get("timeline", Html()))
+    if "timeline" in shown:
+        told = "Passes with the seconds of their own stages; gradients and update come after them."
+        yield page.Section("Pipeline", told, shown["timeline"])
     told = "Star: the fastest. Hollow: does not fit. Numbered: no other layout is faster and needs less."
     yield page.Section("Map of layouts", told, shown["map"])
     yield page.Section("Formulas", "Of the fastest layout, with its numbers.", tag("pre", "\n".join(explain(best))))

@@ -6,6 +6,7 @@ Rows are B x T tokens; H heads, KV key/value heads and F d_ff as a tensor rank h
 from __future__ import annotations
 
 from pretrain.planning.job import Job
+from pretrain.planning.parts import inner_width
 from pretrain.planning.timing.attention import attention_seconds
 from pretrain.planning.timing.kernels import bytes_seconds, product_seconds
 from pretrain.planning.timing.moved import block_moved
@@ -58,7 +59,7 @@ def _products(job: Job, backward: bool) -> float:
 def _matrices(job: Job) -> list[tuple[float, float]]:
     """Columns and inner side: queries, keys and values; attention's result; the MLP's two, or a gate's three."""
     model, tensor = job.run.model, job.layout.tensor
-    heads, inner = model.heads * model.head_width / tensor, model.mlp_width / tensor
+    heads, inner = model.heads * model.head_width / tensor, inner_width(model) / tensor
     keys = max(1, model.key_heads / tensor) * model.head_width
     up = [(inner, model.d_model)] * (2 if model.activation == "swiglu" else 1)
     return [(heads + 2 * keys, model.d_model), (model.d_model, heads), *up, (model.d_model, inner)]

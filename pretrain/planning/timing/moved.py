@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pretrain.planning.job import Job
+from pretrain.planning.parts import inner_width
 
 
 class Moved(NamedTuple):
@@ -49,4 +50,4 @@ def _inside(job: Job, backward: bool) -> float:
     turned = (TURNED if fused else TURNED_IN_STEPS)[backward] if model.positions == "rope" else 0
     rearranged = 0 if job.practice.attention == "flash" else REARRANGED[backward]
     heads = turned * (model.heads + model.key_heads) + rearranged * model.heads
-    return job.tokens * (activation[backward] * model.mlp_width + heads * model.head_width) / job.layout.tensor
+    return job.tokens * (activation[backward] * inner_width(model) + heads * model.head_width) / job.layout.tensor

@@ -41,8 +41,8 @@ def collective_seconds(hardware: Hardware, group: Group, size: float) -> float:
     if group.nodes <= 1:
         return inside
     wide = hardware.network_bandwidth * hardware.efficiency.network * group.of_node
-    steps = (group.nodes - 1) * max(1.0, size / BUCKET)
-    between = size * (group.nodes - 1) / group.nodes / (wide * 1e9) + steps * hardware.network_latency
+    steps = (group.nodes - 1) * hardware.network_latency + (group.ranks - group.nodes) * hardware.link_latency
+    between = size * (group.ranks - 1) / group.ranks / (wide * 1e9) + steps * max(1.0, size / BUCKET)
     return max(inside, between)
 
 

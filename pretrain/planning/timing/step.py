@@ -18,7 +18,7 @@ UPDATED = 28.0
 rounded weight written (fitted; counted, 30)."""
 SCALED = 16.5
 """Bytes moved per parameter that a rank holds before ZeRO: gradients are set to zero, copied together, averaged, and
-their norm is taken (fitted)."""
+their norm is taken (fitted). For ZeRO 3 too, whose published steps are planned worse when its ranks share this out."""
 BEHIND = 0.9
 """Of a pass, the share that ZeRO 3's exchange can go on behind: the first gather of a pass has nothing before it."""
 
@@ -100,7 +100,7 @@ def _bubble(job: Job, stages: list[Passes]) -> float:
     """Passes of the other ranks for one micro-batch. Interleaved: of one of their parts (Narayanan et al. 2021, 2.2).
 
     DualPipeV as DeepSpeed orders it saves p / 2 forward passes: what its replay gives for every p and m when stages are
-    equal (tests/planning/test_timeline.py).
+    equal (tests/planning/pipeline/test_timeline.py).
     """
     busy = [stage.forward.total + stage.backward.total for stage in stages]
     others = sum(busy) - max(busy)
@@ -144,7 +144,8 @@ def _exchange(job: Job, slowest: int, passes: Passes) -> Exchange:
         return _gathered(_hide(2 * once, 0.0), _over(job, job.practice.group, size))
     hides = job.practice.hides_gradients or zero == 2  # overlap_comm (config/deepspeed.py)
     behind = passes.backward.total * (many if zero == 2 else 1) if hides else 0.0
-    gradients = _hide(2 * once if zero == 0 else once * (many if zero == 2 else 1), behind)
+    whole = zero == 0 or (zero == 1 and job.practice.sums_whole)
+    gradients = _hide(2 * once if whole else once * (many if zero == 2 else 1), behind)
     return _gathered(gradients, once if zero else 0.0)
 
 
@@ -166,11 +167,20 @@ def _gathered(gradients: Exchange, parameters: float) -> Exchange:
 
 
 def _update_seconds(job: Job) -> float:
-    """Of the stage with most parameters; offloaded states are updated by the host, at the speed of the bus."""
+    """Of the stage with most parameters; offloaded states are updated by the host."""
     most = max(_parameters(job, pipe) for pipe in {0, job.layout.pipe - 1})
     ranks = min(job.practice.group or job.layout.data, job.layout.data) if job.run.parallel.zero else 1
     before = bytes_seconds(job.hardware, most * SCALED)
     if job.run.parallel.offload != "none":
-        sent = most / ranks * (4 + job.width)  # gradients in fp32 out, weights in
-        return before + sent / (job.hardware.host_bandwidth * 1e9)
+        return before + most / ranks * _over_the_bus(job) / (job.hardware.host_bandwidth * 1e9)
     return before + bytes_seconds(job.hardware, most * UPDATED / ranks)
+
+
+def _over_the_bus(job: Job) -> float:
+    """Bytes per offloaded parameter: gradients in fp32 out and weights in; the update, at no more than the bus's speed
+    where all GPUs' hosts share one memory. From ZeRO 2 on each further micro-batch's gradients are added to sums that
+    lie on the host; offloaded parameters come for each forward and each backward pass."""
+    parallel, more = job.run.parallel, job.micro_batches - 1
+    sums = 8 * more if parallel.zero >= 2 else 0
+    fetched = 2 * job.width * job.micro_batches if parallel.offload == "all" else 0
+    return 4 + job.width + UPDATED + sums + fetched
