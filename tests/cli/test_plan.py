@@ -102,3 +102,30 @@ def test_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0 []"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ((*MODEL, "--weak"), "--weak"),
+        ((*MODEL, "--json", "--explain"), "--explain"),
+        (("--budget", "1e24", "--sweep", "gpus=8..16"), "--sweep"),
+        ((*MODEL, "--write"), "--write"),
+        (
+            (
+                "--budget",
+                "8xlx3d",
+            ),
+            "--budget",
+        ),
+    ],
+)
+def test_what_would_not_be_heard(arguments: tuple[str, ...], field: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        plan(*arguments)
+    assert error.value.problems[0].field == field
+
+
+def test_a_model_without_a_run_has_its_own_name() -> None:
+    made = plan("--model", "tiny", "--cluster", "laptop-cpu", "--gpus", "1", "--batch", "8", "--tokens", "1M")
+    assert made.startswith("tiny: 1M tokens")

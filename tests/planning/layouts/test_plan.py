@@ -156,6 +156,11 @@ def test_yaml_stays_yaml(gpt3: Plan) -> None:
     assert yaml.safe_load(text)["batch"] == {"global_batch_size": 1536, "micro_batch_size": 1}
 
 
+def test_a_file_in_braces_is_not_written(gpt3: Plan) -> None:
+    with pytest.raises(ConfigError, match="a line for each key"):
+        with_layout("{name: x, batch: {global_batch_size: 1536}}\n", gpt3.run)
+
+
 def test_sweep_doubles() -> None:
     assert sweep_counts("gpus=64..2048") == [64, 128, 256, 512, 1024, 2048]
     assert sweep_counts("gpus=3..20") == [3, 6, 12]

@@ -10,6 +10,7 @@ from pretrain.config.layout import Layout
 from pretrain.config.load import CONFIGS, load_yaml
 from pretrain.config.run import Run
 from pretrain.planning.job import Job, Practice
+from pretrain.planning.parts import inner_width, parts_of
 from pretrain.planning.timing.block import block_passes, exchange_seconds
 from pretrain.planning.timing.step import stage_passes, step_time
 from tests.config.example import make_run
@@ -140,3 +141,25 @@ def test_a_cpu_hides_no_start_of_a_kernel() -> None:
     cluster = found.run.cluster.model_copy(update={"gpus": False})
     passes = block_passes(replace(found, run=found.run.model_copy(update={"cluster": cluster})), 2048, False)
     assert passes.forward.host == passes.backward.host == pytest.approx(28 * 2.73e-5)
+
+
+def test_bf16_zero_1_sums_whole_gradients() -> None:
+    """DeepSpeed's bf16 optimizer: an all-reduce and the gather, three exchanges instead of two."""
+    shared, whole = (job(Layout(1, 8, 1), practice=Practice(sums_whole=whole)) for whole in (False, True))
+    assert step_time(whole).data == pytest.approx(1.5 * step_time(shared).data)
+
+
+def test_offloaded_parameters_come_for_each_pass() -> None:
+    """12 GB/s. P parameters, 8 ranks, 8 micro-batches: 6 bytes of gradients and weights, 28 of the update, 8 of each
+    further micro-batch's sums; offloaded weights 4 for each micro-batch more."""
+    found = [job(Layout(1, 8, 1), zero=3, offload=where) for where in ("optimizer", "all")]
+    parameters = parts_of(found[0].run, 0).total
+    extra = [step_time(one).optimizer - 16.5 * parameters / (2039e9 * 0.68) for one in found]
+    assert extra == pytest.approx([parameters / 8 * size / 12e9 for size in (6 + 28 + 7 * 8, 6 + 28 + 7 * 8 + 8 * 4)])
+
+
+def test_an_own_mlp_counts_what_it_is() -> None:
+    """GatedMLP, named as one's own in a model whose activation is GELU: three matrices where two are usual."""
+    usual = job(Layout(1, 1, 1)).run.model
+    own = usual.model_validate(usual.plain() | {"mlp": {"class": "pretrain.model.layers.GatedMLP"}})
+    assert inner_width(own) == pytest.approx(1.5 * inner_width(usual))
