@@ -15,9 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from pretrain.config.counts import flops_per_token
 from pretrain.config.hardware import Hardware
 from pretrain.config.layout import Layout
-from pretrain.config.load import CONFIGS, load_yaml
+from pretrain.config.load import load_hardware
 from pretrain.config.run import Run
 from pretrain.planning.job import Job, Practice
 
@@ -62,7 +63,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 @cache
 def hardware_named(name: str) -> Hardware:
     """Of a cluster file."""
-    return Hardware.parse(load_yaml(CONFIGS / "clusters" / f"{name}.yaml")["hardware"])
+    return Hardware.parse(load_hardware(name))
 
 
 def hardware_of(row: dict[str, str]) -> Hardware:
@@ -153,12 +154,8 @@ def _cut(row: dict[str, str]) -> Literal["blocks", "ends"]:
     return "ends" if layers and layers % pipe and (layers + 2) % pipe == 0 else "blocks"
 
 
-def jobs_of(row: dict[str, str]) -> Iterator[Job]:
-    """Every job that a row may be: one where it says everything."""
-    tensor, pipe = _int(row, "tp", 1), _int(row, "pp", 1)
-    gpus = _int(row, "n_gpus", 1)
-    data = _int(row, "cp", 1) * _int(row, "dp", max(1, gpus // (tensor * pipe)))
-    samples = _int(row, "gbs", 1)
+def _practice(row: dict[str, str]) -> Practice:
+    """What the row's framework does: by its source, then by what the row says of kernels, formats and ZeRO."""
     practice = PRACTICES.get(row.get("group", "")) or (MEGATRON if _is_old(row) else OTHERS)
     if kernel := row.get("attn_kernel"):
         old = "v1" in kernel or "triton" in kernel
@@ -166,28 +163,32 @@ def jobs_of(row: dict[str, str]) -> Iterator[Job]:
         speed = FIRST_FLASH["h100" if row["gpu"].startswith("H") else "a100"] if old else 1.0
         practice = replace(practice, attention=kind, flash_speed=speed, fused=practice.fused or "RMS" in kernel)
     if row.get("group") == "torchtitan":
-        practice = replace(
-            practice, fused="compile" in row["notes"], hides_tensor="both" if "async TP" in row["notes"] else "none"
-        )
-    practice = replace(practice, context=_int(row, "cp", 1), product_speed=_product_speed(row))
-    practice = replace(practice, cut=_cut(row) if practice.cut == "blocks" else practice.cut)
+        hidden = "both" if "async TP" in row["notes"] else "none"
+        practice = replace(practice, fused="compile" in row["notes"], hides_tensor=hidden)
+    if practice.cut == "blocks":
+        practice = replace(practice, cut=_cut(row))
     if group := re.search(r"zero1=(\d+)", row.get("zero") or ""):
         practice = replace(practice, group=int(group[1]))
+    return replace(practice, context=_int(row, "cp", 1), product_speed=_product_speed(row))
+
+
+def _parts(row: dict[str, str], pipe: int) -> list[int]:
+    """Of the model on each pipeline rank; every number that divides the layers where the authors tuned it."""
+    if row.get("vpp") or pipe == 1 or row.get("group") not in ("narayanan21_t1", "mcore_h100"):
+        return [_int(row, "vpp", 1)]
+    return [n for n in (1, 2, 3, 4, 5) if _int(row, "layers", 0) % (pipe * n) == 0]
+
+
+def jobs_of(row: dict[str, str]) -> Iterator[Job]:
+    """Every job that a row may be: one where it says everything."""
+    tensor, pipe, samples = _int(row, "tp", 1), _int(row, "pp", 1), _int(row, "gbs", 1)
+    data = _int(row, "cp", 1) * _int(row, "dp", max(1, _int(row, "n_gpus", 1) // (tensor * pipe)))
+    layout, hardware, node_size = Layout(pipe, data, tensor), hardware_of(row), _int(row, "gpus_per_node", 8)
     sizes = [_int(row, "mbs", 1)] if row.get("mbs") else [n for n in (1, 2, 4, 8) if samples % (n * data) == 0] or [1]
-    layers = _int(row, "layers", 0)
-    parts = [_int(row, "vpp", 1)]
-    if not row.get("vpp") and pipe > 1 and row.get("group") in ("narayanan21_t1", "mcore_h100"):
-        parts = [n for n in (1, 2, 3, 4, 5) if layers % (pipe * n) == 0]
     for size in sizes:
-        for virtual in parts:
-            run = run_of(row, size)
-            yield Job(
-                run,
-                Layout(pipe, data, tensor),
-                hardware_of(row),
-                _int(row, "gpus_per_node", 8),
-                replace(practice, virtual=virtual),
-            )
+        run = run_of(row, size)
+        for virtual in _parts(row, pipe):
+            yield Job(run, layout, hardware, node_size, replace(_practice(row), virtual=virtual))
 
 
 def measured_seconds(row: dict[str, str]) -> float | None:
@@ -196,8 +197,6 @@ def measured_seconds(row: dict[str, str]) -> float | None:
         return float(row["step_s"])
     if row["group"] == "mcore_h100":
         run = run_of(row, 1)
-        from pretrain.config.counts import flops_per_token
-
         flops = flops_per_token(run.model, run.sequence_length) * _int(row, "gbs", 1) * run.sequence_length
         return flops / (float(row["tflops_per_gpu"]) * 1e12 * _int(row, "n_gpus", 1))
     return None

@@ -6,7 +6,7 @@ from typing import Any
 
 from pretrain.config.hardware import Hardware
 from pretrain.config.layout import layout_of
-from pretrain.config.load import CONFIGS, load_run, load_yaml
+from pretrain.config.load import load_hardware, load_run
 from pretrain.planning.job import Job, Practice
 
 
@@ -19,4 +19,4 @@ def job(name: str, gpus: int, virtual: int = 1, **parallel: Any) -> Job:
 
 def a100() -> Hardware:
     """configs/clusters/a100-80gb.yaml."""
-    return Hardware.model_validate(load_yaml(CONFIGS / "clusters" / "a100-80gb.yaml")["hardware"])
+    return Hardware.parse(load_hardware("a100-80gb"))

@@ -48,7 +48,7 @@ def _time(plan: Plan) -> list[str]:
         f"  executed       + {flops.padding:.3g} padding + {flops.recompute:.3g} recomputed per token;"
         f" / {plan.gpus:,} GPUs = {share:.4g}",
         f"  products       {seconds(rate)} matmul and attention: {share / rate / 1e12:.4g}"
-        f" of {plan.peak / 1e12:.4g} TFLOP/s on the slowest stage's share",
+        f" of {plan.job.peak / 1e12:.4g} TFLOP/s on the slowest stage's share",
     ]
     parts = [f"{seconds(value)} {name}" for name, value in time._asdict().items() if value and name != "hidden"]
     rows = [" + ".join(parts[first : first + 4]) for first in range(0, len(parts), 4)]
@@ -58,12 +58,12 @@ def _time(plan: Plan) -> list[str]:
 
 def _whole(plan: Plan) -> list[str]:
     run, hardware, total = plan.run, plan.job.hardware, plan.time.total
+    flops, rate = step_flops(run), f"{plan.tokens_per_second:,.4g}"
     return [
         "the whole run",
-        f"  speed  {plan.step_tokens:,} tokens / {seconds(total)} / {plan.gpus:,} GPUs"
-        f" = {plan.tokens_per_second:,.4g} tokens/s/GPU",
-        f"  MFU    {step_flops(run).model:.4g} x {plan.tokens_per_second:,.4g} / {plan.peak:.4g} = {plan.mfu:.1%}",
-        f"  HFU    {step_flops(run).executed:.4g} x {plan.tokens_per_second:,.4g} / {plan.peak:.4g} = {plan.hfu:.1%}",
+        f"  speed  {plan.step_tokens:,} tokens / {seconds(total)} / {plan.gpus:,} GPUs = {rate} tokens/s/GPU",
+        f"  MFU    {flops.model:.4g} x {rate} / {plan.job.peak:.4g} = {plan.mfu:.1%}",
+        f"  HFU    {flops.executed:.4g} x {rate} / {plan.job.peak:.4g} = {plan.hfu:.1%}",
         f"  days   {run.train.tokens:,} / {plan.step_tokens:,} x {seconds(total)} / {DAY:,} = {plan.days:,.4g}",
         f"  cost   {plan.days:,.4g} x 24 x {plan.gpus:,} = {plan.gpu_hours:,.0f} GPU-hours"
         f" x {hardware.dollars_per_hour:g} = {plan.dollars:,.0f} dollars",

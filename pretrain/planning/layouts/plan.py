@@ -73,21 +73,15 @@ class Plan:
         """Of one GPU."""
         return self.step_tokens / self.time.total / self.gpus
 
-    @property
-    def peak(self) -> float:
-        """FLOPs per second of one GPU in the run's precision."""
-        hardware = self.job.hardware
-        return 1e12 * (hardware.fp32_tflops if self.run.precision.compute == "fp32" else hardware.tflops)
-
     @cached_property
     def mfu(self) -> float:
         """Model FLOPs utilisation: what training needs, as a share of the peak (Chowdhery et al. 2022, appendix B)."""
-        return step_flops(self.run).model * self.tokens_per_second / self.peak
+        return step_flops(self.run).model * self.tokens_per_second / self.job.peak
 
     @cached_property
     def hfu(self) -> float:
         """Hardware FLOPs utilisation: what is executed, as a share of the peak."""
-        return step_flops(self.run).executed * self.tokens_per_second / self.peak
+        return step_flops(self.run).executed * self.tokens_per_second / self.job.peak
 
     @property
     def days(self) -> float:

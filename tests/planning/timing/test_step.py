@@ -5,17 +5,16 @@ from typing import Any
 
 import pytest
 
-from pretrain.config.hardware import Hardware
 from pretrain.config.layout import Layout
-from pretrain.config.load import CONFIGS, load_yaml
 from pretrain.config.run import Run
 from pretrain.planning.job import Job, Practice
 from pretrain.planning.parts import inner_width, parts_of
 from pretrain.planning.timing.block import block_passes, exchange_seconds
 from pretrain.planning.timing.step import stage_passes, step_time
 from tests.config.example import make_run
+from tests.planning.jobs import a100
 
-A100 = Hardware.parse(load_yaml(CONFIGS / "clusters" / "a100-80gb.yaml")["hardware"])
+A100 = a100()
 SHAPE = {"layers": 16, "d_model": 4096, "heads": 32, "context": 2048, "vocab_size": 51_200}
 
 
