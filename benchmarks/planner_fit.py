@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from benchmarks.planner import GOALS, Checked, _shared, error_table
+from benchmarks.planner import GOALS, Checked, _shared, error_table, fixed_seconds
 from benchmarks.published import PRACTICES, jobs_of, measured_seconds, read_rows
 from pretrain.config.hardware import Hardware
 from pretrain.planning.job import Job
@@ -157,7 +157,7 @@ def _values(logarithms: Any) -> Values:
 def checked(case: Case, values: Values) -> Checked:
     """A row planned with the constants in use."""
     planned = min(step_time.step_time(_changed(case.row, job, values)).total for job in case.jobs)
-    return Checked(case.row, case.seconds, planned, case.seconds)
+    return Checked(case.row, case.seconds, planned, fixed_seconds(case.jobs[0]))
 
 
 @contextmanager
