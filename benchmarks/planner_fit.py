@@ -45,11 +45,13 @@ class Constant(NamedTuple):
 HARDWARE = {
     "a100 matmul": Constant(0.8, 0.2),
     "h100 matmul": Constant(0.65, 0.3),
+    "500w matmul": Constant(0.6, 0.2),
     "memory": Constant(0.8, 0.3),
     "a100 flash": Constant(0.55, 0.4),
-    "h100 flash": Constant(0.35, 0.3),
-    "links": Constant(0.75, 0.4),
-    "network": Constant(0.75, 0.5),
+    "h100 flash": Constant(0.35, 0.15),
+    "500w flash": Constant(0.25, 0.3),
+    "links": Constant(0.75, 0.15),
+    "network": Constant(0.75, 0.15),
     "link_latency": Constant(5e-6, 1.0),
     "network_latency": Constant(5e-6, 1.0),
     "launch_seconds": Constant(3e-5, 0.7),
@@ -59,6 +61,8 @@ MODULES: dict[str, tuple[Any, str, Constant]] = {
     "KERNELS": (block_time, "KERNELS", Constant(20, 0.7)),
     "TENSOR_KERNELS": (block_time, "TENSOR_KERNELS", Constant(6, 1.0)),
     "SHOWN": (block_time, "SHOWN", Constant(0.4, 0.5)),
+    "ENDS": (ends_time, "KERNELS", Constant(15, 0.7)),
+    "RING": (attention_time, "RING", Constant(0.7, 0.3)),
     "FLASH_RAMP": (attention_time, "FLASH_RAMP", Constant(512, 0.7)),
     "NARROW": (attention_time, "NARROW", Constant(0.7, 0.3)),
     "UPDATED": (step_time, "UPDATED", Constant(30, 0.3)),
@@ -66,6 +70,7 @@ MODULES: dict[str, tuple[Any, str, Constant]] = {
 }
 TABLES: dict[str, tuple[dict[Any, Any], Any, Constant]] = {
     "unaligned": (kernels.SPEED_OF, 8, Constant(0.6, 0.3)),
+    "odd": (kernels.SPEED_OF, 1, Constant(0.3, 0.5)),
 }
 OTHERS = {
     "a100 first flash": Constant(0.79, 0.3),
@@ -74,9 +79,12 @@ OTHERS = {
     "plain scores": Constant(26, 0.4),
     "logits": Constant(20, 0.5),
     "gradient sums": Constant(8, 0.5),
-    "gradient sums, bigscience": Constant(30, 1.0),
+    "waits": Constant(2.5e-4, 0.7),
     "input gradients, hagemann": Constant(1.5, 0.3),
     "network, hagemann": Constant(3.1, 1.0),
+    "network, bigscience": Constant(3.1, 1.0),
+    "links, bigscience": Constant(200, 0.5),
+    "in turn": Constant(2e-3, 1.0),
 }
 EXPECTED = {
     **HARDWARE,
@@ -186,8 +194,12 @@ def _put(fields: Values, entries: Values) -> None:
 def _changed(row: dict[str, str], job: Job, values: Values) -> Job:
     """A job with `values` in its hardware and practice."""
     source, practice = row["group"], job.practice
-    sums = "gradient sums, bigscience" if source == "bigscience_a100" and row["zero"] == "1" else "gradient sums"
-    practice = replace(practice, accumulated=values[sums])
+    practice = replace(
+        practice,
+        accumulated=values["gradient sums"],
+        waits=values["waits"] if practice.waits else 0.0,
+        in_turn=values["in turn"] if practice.in_turn else 0.0,
+    )
     if practice.product_speed > 1:
         practice = replace(practice, product_speed=values["fp8"])
     if practice.flash_speed != 1:
@@ -199,7 +211,7 @@ def _changed(row: dict[str, str], job: Job, values: Values) -> Job:
 
 
 def _kind(hardware: Hardware) -> str:
-    return "h100" if hardware.gpu.startswith("h") else "a100"
+    return "500w" if "500w" in hardware.gpu else hardware.gpu[0] + "100"
 
 
 def _hardware(hardware: Hardware, source: str, values: Values) -> Hardware:
@@ -209,6 +221,8 @@ def _hardware(hardware: Hardware, source: str, values: Values) -> Hardware:
     fields = {name: values[name] for name in ("link_latency", "network_latency", "launch_seconds")}
     if source == "hagemann23":
         fields["network_bandwidth"] = values["network, hagemann"]
+    if source == "bigscience_a100":
+        fields |= {"network_bandwidth": values["network, bigscience"], "link_bandwidth": values["links, bigscience"]}
     return hardware.model_copy(update={**fields, "efficiency": hardware.efficiency.model_copy(update=shares)})
 
 

@@ -32,6 +32,10 @@ class Practice:
     input_gradients: float = 1.0
     """Exchanges of an input's gradient over the tensor axis, for one where matrices share an input: more where they are
     not one matrix."""
+    waits: float = 2.2e-4
+    """Seconds that tensor ranks wait for one another at an exchange (fitted, docs/planning-errors.md)."""
+    in_turn: float = 0.0
+    """Seconds for each data rank where ZeRO's ranks send their parameters one after the other, not in one gather."""
     virtual: int = 1
     """Parts of the model on each pipeline rank: interleaved 1F1B (Narayanan et al. 2021, section 2.2)."""
     sums_whole: bool = False

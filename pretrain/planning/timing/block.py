@@ -13,10 +13,10 @@ from pretrain.planning.timing.moved import block_moved
 from pretrain.planning.timing.network import collective_seconds, group_of
 from pretrain.planning.timing.passes import Passes, Spent
 
-KERNELS, TENSOR_KERNELS = 24, 5
+KERNELS, TENSOR_KERNELS = 19, 7
 """That a pass of a block starts, about, and more with the exchange of a tensor axis (fitted with `launch_seconds`)."""
 SCORE_KERNELS = {"flash": 4, "fused": 16, "plain": 20}
-SHOWN = 0.38
+SHOWN = 0.53
 """Share of an exchange that is left where products hide it (fitted)."""
 
 
@@ -34,15 +34,21 @@ def block_passes(job: Job, seen: int, again: bool) -> Passes:
 def _pass(job: Job, seen: int, backward: bool) -> Spent:
     practice = job.practice
     hidden = practice.hides_tensor == "both" or (practice.hides_tensor == "backward" and backward)
-    times = (practice.input_gradients if backward else 1) * (SHOWN if hidden else 1)
+    times = practice.input_gradients if backward else 1
+    exchange = transfer_seconds(job) * SHOWN if hidden else exchange_seconds(job)
     spent = Spent(
         matmul=_products(job, backward) / practice.product_speed,
         attention=attention_seconds(job, seen, backward),
         memory=bytes_seconds(job.hardware, block_moved(job, backward)),
-        tensor=times * (1 if job.run.model.parallel_block else 2) * exchange_seconds(job),
+        tensor=times * (1 if job.run.model.parallel_block else 2) * exchange,
     )
+    return started(job, spent, _kernels(job))
+
+
+def started(job: Job, spent: Spent, kernels: float) -> Spent:
+    """With the time that the GPU waits for the host to start so many kernels."""
     behind = spent.total if job.run.cluster.gpus else 0.0  # a CPU computes what it starts itself
-    return spent._replace(host=max(0.0, _kernels(job) * job.hardware.launch_seconds - behind))
+    return spent._replace(host=max(0.0, kernels * job.hardware.launch_seconds - behind))
 
 
 def _products(job: Job, backward: bool) -> float:
@@ -70,6 +76,11 @@ def _kernels(job: Job) -> int:
 
 
 def exchange_seconds(job: Job) -> float:
-    """A hidden state over the tensor axis: an all-reduce, or an all-gather and a reduce-scatter."""
+    """A hidden state over the tensor axis, and that its ranks wait for one another before it."""
+    return transfer_seconds(job) + job.practice.waits if job.layout.tensor > 1 else 0.0
+
+
+def transfer_seconds(job: Job) -> float:
+    """An all-reduce of a hidden state, or an all-gather and a reduce-scatter."""
     group = group_of(job.layout.tensor, 1, job.node_size)
     return 2 * collective_seconds(job.hardware, group, job.tokens * job.run.model.d_model * job.width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pretrain.planning.job import Job
-from pretrain.planning.timing.block import exchange_seconds
+from pretrain.planning.timing.block import exchange_seconds, started
 from pretrain.planning.timing.kernels import bytes_seconds, product_seconds
 from pretrain.planning.timing.passes import Passes, Spent
 
@@ -12,8 +12,10 @@ LOOKUP = 4
 likewise."""
 TABLE = 4
 """Numbers moved for each of the table when its gradient, which is as large, is made and added to the sum."""
-LOGIT_BYTES = (14.0, 8.4)
+LOGIT_BYTES = (29.5, 17.7)
 """Moved per logit by the loss, forward and backward (fitted)."""
+KERNELS = 24
+"""That a pass of the embedding or of the head starts, with what else the host does for a micro-batch (fitted)."""
 
 
 def embedding_passes(job: Job) -> Passes:
@@ -22,7 +24,8 @@ def embedding_passes(job: Job) -> Passes:
     state = LOOKUP * job.width * job.tokens * model.d_model
     table = TABLE * job.width * model.padded_vocabulary * model.d_model / job.layout.tensor
     forward = Spent(memory=bytes_seconds(job.hardware, state), tensor=exchange_seconds(job))
-    return Passes(forward, Spent(memory=bytes_seconds(job.hardware, state + table)))
+    backward = Spent(memory=bytes_seconds(job.hardware, state + table))
+    return Passes(started(job, forward, KERNELS), started(job, backward, KERNELS))
 
 
 def head_passes(job: Job) -> Passes:
@@ -31,4 +34,5 @@ def head_passes(job: Job) -> Passes:
     gradients = product_seconds(job, rows, width, columns) + product_seconds(job, width, columns, rows)
     loss = [bytes_seconds(job.hardware, moved * rows * columns) for moved in LOGIT_BYTES]
     forward = Spent(matmul=product_seconds(job, rows, columns, width), memory=loss[0])
-    return Passes(forward, Spent(matmul=gradients, memory=loss[1], tensor=exchange_seconds(job)))
+    backward = Spent(matmul=gradients, memory=loss[1], tensor=exchange_seconds(job))
+    return Passes(started(job, forward, KERNELS), started(job, backward, KERNELS))

@@ -12,12 +12,12 @@ from math import ceil, gcd
 from pretrain.config.hardware import Hardware
 from pretrain.planning.job import Job
 
-RAMP = 50
+RAMP = 125
 """Columns of K whose time goes by before a tile's products run at full speed, and after them (fitted)."""
 LINE = 128
 """Bytes that are read at once."""
-SPEED_OF = {64: 1.0, 32: 0.95, 16: 0.85, 8: 0.45, 4: 0.4, 2: 0.3, 1: 0.15}
-"""By the largest power of two that divides a side, in numbers of 16 bits; 8 is fitted, below that little is known."""
+SPEED_OF = {64: 1.0, 32: 0.95, 16: 0.85, 8: 0.46, 4: 0.44, 2: 0.41, 1: 0.39}
+"""By the largest power of two that divides a side, in numbers of 16 bits; 8 and 1 are fitted."""
 SMALLER = ((1, 1, 1.0), (2, 1, 0.93), (2, 2, 0.8))
 """Smaller tiles that libraries have: parts of the height and width, and their speed at best."""
 

@@ -13,10 +13,10 @@ from pretrain.planning.timing.kernels import bytes_seconds
 from pretrain.planning.timing.network import collective_seconds, group_of, send_seconds
 from pretrain.planning.timing.passes import Passes, Spent
 
-UPDATED = 28.0
+UPDATED = 28.5
 """Bytes moved per parameter by an update: gradient, master weight and two moments read, all but the gradient and the
 rounded weight written (fitted; counted, 30)."""
-SCALED = 16.5
+SCALED = 18.0
 """Bytes moved per parameter that a rank holds before ZeRO: gradients are set to zero, copied together, averaged, and
 their norm is taken (fitted). For ZeRO 3 too, whose published steps are planned worse when its ranks share this out."""
 BEHIND = 0.9
@@ -146,7 +146,7 @@ def _exchange(job: Job, slowest: int, passes: Passes) -> Exchange:
     behind = passes.backward.total * (many if zero == 2 else 1) if hides else 0.0
     whole = zero == 0 or (zero == 1 and job.practice.sums_whole)
     gradients = _hide(2 * once if whole else once * (many if zero == 2 else 1), behind)
-    return _gathered(gradients, once if zero else 0.0)
+    return _gathered(gradients, once + job.practice.in_turn * job.layout.data if zero else 0.0)
 
 
 def _over(job: Job, ranks: int, size: float) -> float:
