@@ -13,7 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import mean, median
+from statistics import correlation, mean, median
 from typing import NamedTuple
 
 from benchmarks.published import jobs_of, measured_seconds, read_rows
@@ -38,6 +38,8 @@ CALCULON = {"korthikanti22_t5": "3.65 on the 8 rows it was tuned on", "vtrain_mu
 """What is known of calculon (Isaev et al. 2023): mean error of step time in percent."""
 FIXED = 0.45
 """Utilisation of the peak that a rule of thumb assumes."""
+LAYOUT = ("tp", "pp", "vpp", "cp", "dp", "zero", "mbs", "seq_parallel")
+"""Rows of a sweep that agree in these too are the same layout, measured more than once."""
 SWEEP = ("group", "model", "n_gpus", "seq", "gbs", "recompute", "attn_kernel", "vocab")
 """Rows that agree in these differ in their layout alone."""
 RANKS, NEAR = 0.9, 0.03
@@ -152,12 +154,20 @@ def by(found: Iterable[Checked], *columns: str) -> dict[str, list[Checked]]:
 def sweeps(found: Iterable[Checked]) -> list[Sweep]:
     """Every set of layouts of the same work."""
     made = []
-    for name, rows in by(found, *SWEEP).items():
+    for name, repeated in by(found, *SWEEP).items():
+        rows = [middle(same) for same in by(repeated, *LAYOUT).values()]
         if len(rows) >= SMALLEST:
             chosen, best = min(rows, key=lambda row: row.planned), min(row.measured for row in rows)
             spearman = rank_correlation([row.planned for row in rows], [row.measured for row in rows])
             made.append(Sweep(name, len(rows), spearman, chosen.measured / best - 1))
     return made
+
+
+def middle(rows: Sequence[Checked]) -> Checked:
+    """A layout by the medians of its rows."""
+    return rows[0]._replace(
+        measured=median(row.measured for row in rows), planned=median(row.planned for row in rows)
+    )
 
 
 def sweep_table(made: Sequence[Sweep]) -> list[str]:
@@ -180,14 +190,10 @@ def sweep_table(made: Sequence[Sweep]) -> list[str]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's, without ties."""
-    n = len(first)
-    places = [
-        {place: rank for rank, place in enumerate(sorted(range(n), key=values.__getitem__))}
-        for values in (first, second)
-    ]
-    apart = sum((places[0][place] - places[1][place]) ** 2 for place in range(n))
-    return 1 - 6 * apart / (n * (n**2 - 1))
+    """Spearman's; equal values share their mean rank."""
+    ranks = [[mean(place for place, other in enumerate(sorted(values)) if other == value) for value in values]
+             for values in (first, second)]  # fmt: skip
+    return correlation(*ranks)
 
 
 def write_between(path: Path, name: str, text: str) -> None:

@@ -77,7 +77,7 @@ OTHERS = {
     "h100 first flash": Constant(0.55, 0.3),
     "fp8": Constant(1.5, 0.3),
     "plain scores": Constant(26, 0.4),
-    "logits": Constant(20, 0.5),
+    "logits": Constant(38, 0.4),
     "gradient sums": Constant(8, 0.5),
     "waits": Constant(2.5e-4, 0.7),
     "input gradients, hagemann": Constant(1.5, 0.3),
@@ -173,15 +173,15 @@ def using(values: Values) -> Iterator[None]:
     """Put `values` where the planner reads its constants, for a while."""
     before = {name: getattr(module, field) for name, (module, field, _) in MODULES.items()}
     entries = {name: table[key] for name, (table, key, _) in TABLES.items()}
-    scores, logits = attention_time.SCORE_BYTES["plain"], ends_time.LOGIT_BYTES
+    scores, logits = attention_time.SCORE_BYTES["plain"], ends_time.LOGIT_BYTES["steps"]
     _put(values, values)
     attention_time.SCORE_BYTES["plain"] = (values["plain scores"],) * 2
-    ends_time.LOGIT_BYTES = (values["logits"], 0.6 * values["logits"])
+    ends_time.LOGIT_BYTES["steps"] = (values["logits"], 0.6 * values["logits"])
     try:
         yield
     finally:
         _put(before, entries)
-        attention_time.SCORE_BYTES["plain"], ends_time.LOGIT_BYTES = scores, logits
+        attention_time.SCORE_BYTES["plain"], ends_time.LOGIT_BYTES["steps"] = scores, logits
 
 
 def _put(fields: Values, entries: Values) -> None:

@@ -56,5 +56,7 @@ class Hardware(Section):
     """Of a GPU under load, with its share of the node."""
     dollars_per_hour: float = Field(ge=0)
     """Of one GPU."""
+    error: float | None = Field(None, gt=0, lt=1)
+    """Relative half-width of planned times: four of five published steps on this GPU are within it. None: not known."""
     efficiency: Efficiency = Efficiency()
     """What is reached of the peaks."""

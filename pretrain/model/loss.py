@@ -15,13 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pretrain.config.chunks import tokens_at_once
+
 NO_TARGET = -100
 """A target that is none, as in PyTorch: no loss, no gradient."""
-CHUNK_BYTES = 64 * 2**20
-"""fp32 logits of one chunk. Never changes the result beyond rounding. With 50,304 rows of 768 on one CPU core, losses
-and gradients of 512 tokens take 1.8 s with chunks of 16 or 64 MiB (as unchunked), 2.9 s with 4 MiB, 8 s with 1 MiB."""
-
-
 LIFT = {torch.float16: 2.0**10}
 """What gradients of logits are multiplied with while they are in 16 bits; divided again in fp32. Most tokens of a
 vocabulary are less likely than 1e-6, where fp16 is off by 3% and soon by all; the loss scale comes too late for them.
@@ -60,10 +57,10 @@ def cross_entropy(
     """Losses of `targets` [B, T] (NO_TARGET: none) under softmax(hidden [B, T, C] x weight' [C, Vp]).
 
     Columns from `vocab_size` on are padding and have no probability. `chunk_tokens` is n; by default as many as
-    CHUNK_BYTES hold. With a `shard` of the rows, the gradient of hidden is that shard's share of it. `z_loss` is the
+    pretrain/config/chunks.py says. With a `shard` of the rows, the gradient of hidden is that shard's share of it. `z_loss` is the
     weight of log(Z)^2, with Z the sum of a token's exponentials (Chowdhery et al. 2022, section 5).
     """
-    chunk = chunk_tokens or max(1, CHUNK_BYTES // (4 * weight.shape[0]))
+    chunk = chunk_tokens or tokens_at_once(weight.shape[0], "cuda" if hidden.is_cuda else "cpu")
     total, per_token, z_total = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden.flatten(0, -2), weight, targets.flatten(), vocab_size, chunk, torch.is_grad_enabled(), shard, z_loss
     )

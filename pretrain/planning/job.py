@@ -26,13 +26,15 @@ class Practice:
     """Of its FlashAttention by the second one (Dao 2023): the first was slower."""
     fused: bool = False
     """Whether norms, rotations and gates are one kernel each; else PyTorch's operators (docs/planning.md)."""
+    loss: Literal["chunks", "steps", "kernel"] = "chunks"
+    """Of some tokens at a time, ours; an operator for each step, in fp32; or one kernel, which flash-attn has."""
     accumulated: float = 10.0
     """Bytes moved per parameter and micro-batch when its gradient is added to a sum: read, and a sum in fp32 read and
     written."""
     input_gradients: float = 1.0
     """Exchanges of an input's gradient over the tensor axis, for one where matrices share an input: more where they are
     not one matrix."""
-    waits: float = 2.2e-4
+    waits: float = 2.3e-4
     """Seconds that tensor ranks wait for one another at an exchange (fitted, docs/planning-errors.md)."""
     in_turn: float = 0.0
     """Seconds for each data rank where ZeRO's ranks send their parameters one after the other, not in one gather."""
@@ -44,6 +46,8 @@ class Practice:
     """Whether gradients are exchanged over the data axis while the backward pass goes on."""
     hides_tensor: Literal["none", "backward", "both"] = "none"
     """In which passes the exchange of a tensor axis goes on beside products."""
+    redoes_last: bool = False
+    """Whether recompute does the last product of a block too, whose result nothing needs; PyTorch's stops before it."""
     spreads_pipe: bool = False
     """Whether tensor ranks send each a part of the hidden state to the next stage and gather it there."""
     context: int = 1
@@ -84,6 +88,11 @@ class Job:
     def tokens(self) -> int:
         """B x T, of a micro-batch."""
         return self.run.batch.micro_batch_size * self.run.sequence_length // self.practice.context
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What the run computes on."""
+        return "cuda" if self.run.cluster.gpus else "cpu"
 
     @property
     def width(self) -> int:

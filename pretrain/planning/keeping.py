@@ -31,7 +31,9 @@ class Keeping:
     """Whether the allocator's memory is in pieces; with PyTorch's `expandable_segments` it is not."""
 
     def storing(self, run: Run, written_out: bool) -> Storing:
-        """What is kept of a layer, on a GPU."""
+        """What is kept of a layer."""
+        if not run.cluster.gpus:
+            return storing(run, on_gpu=False)
         return storing(run)._replace(
             softmax=self.softmax,
             fused_rms=self.fused_norm,

@@ -6,6 +6,9 @@ from pretrain.config.run import Run
 from pretrain.planning.flops import step_flops
 from pretrain.planning.layouts.plan import DAY, Plan
 from pretrain.planning.layouts.text import seconds
+from pretrain.planning.layouts.explain_time import part_lines
+from pretrain.planning.memory.activations import stage_bytes
+from pretrain.planning.memory.stage import COMMUNICATOR, CONTEXT, in_flight
 from pretrain.planning.parts import parts_of, stage_layers
 
 
@@ -23,11 +26,30 @@ def _memory(plan: Plan) -> list[str]:
         f"memory of stage {pipe}, the fullest ({layers})",
         f"  parameters   P = {count:,} on each of {layout.tensor} tensor ranks",
         *(_states(name, held, count, layout.data if run.parallel.zero >= zero else 1) for name, held, zero in states),
-        f"  activations  of the micro-batches in flight, recompute {run.parallel.recompute} = {_gb(stage.activations)}",
-        f"  buffers      of exchange, of single operators, CUDA and NCCL = {_gb(stage.buffers)}",
+        *_activations(plan, pipe),
+        _buffers(plan, stage.buffers),
         f"  margin       {stage.margin / max(1.0, stage.activations):.0%} of activations = {_gb(stage.margin)}",
         f"  total        {_gb(stage.total)} of {_gb(plan.job.hardware.memory)}",
     ]
+
+
+def _activations(plan: Plan, pipe: int) -> list[str]:
+    """Of each stage at that place of the pipe axis."""
+    run, job = plan.run, plan.job
+    kept = job.practice.keeps.storing(run, job.practice.attention != "flash")
+    parts = [
+        f"{in_flight(job, pipe, stage):.4g} micro-batches in flight x {stage_bytes(run, layers, kept) / 1e9:.4g} GB"
+        for stage, layers in stage_layers(run, pipe).items()
+    ]
+    total = _gb(plan.stages[pipe].activations)
+    return [f"  activations  recompute {run.parallel.recompute}: {' + '.join(parts)} = {total}"]
+
+
+def _buffers(plan: Plan, held: float) -> str:
+    axes = sum(size > 1 for size in plan.job.layout) if plan.run.cluster.gpus else 0
+    apart = f"{CONTEXT / 1e9:g} + {axes} axes x {COMMUNICATOR / 1e9:g} GB" if axes else f"{CONTEXT / 1e9:g} GB"
+    what = "CUDA and NCCL" if plan.run.cluster.gpus else "Python and its libraries"
+    return f"  buffers      {what} {apart}; exchange and single operators the rest = {_gb(held)}"
 
 
 def _states(name: str, held: float, count: int, ranks: int) -> str:
@@ -50,6 +72,7 @@ def _time(plan: Plan) -> list[str]:
         f"  products       {seconds(rate)} matmul and attention: {share / rate / 1e12:.4g}"
         f" of {plan.job.peak / 1e12:.4g} TFLOP/s on the slowest stage's share",
     ]
+    lines += part_lines(plan)
     parts = [f"{seconds(value)} {name}" for name, value in time._asdict().items() if value and name != "hidden"]
     rows = [" + ".join(parts[first : first + 4]) for first in range(0, len(parts), 4)]
     step = "\n                 + ".join(rows)

@@ -41,6 +41,7 @@ def job_of(run: Run, space: Space, hardware: Hardware) -> Job:
     practice = Practice(
         attention="plain" if run.model.attention == "plain" else "flash",
         fused=run.train.compile,
+        hides_tensor="backward",
         sums_whole=run.precision.compute == "bf16" and run.parallel.zero == 1,
     )
     return Job(run, layout_of(run.parallel, space.processes), hardware, space.together, practice)

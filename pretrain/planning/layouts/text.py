@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from pretrain.config.units import short
-from pretrain.planning.error import ERROR, MEMORY_ERROR
+from pretrain.planning.error import MEMORY_ERROR
 from pretrain.planning.layouts.candidates import Space
 from pretrain.planning.layouts.plan import Plan
 from pretrain.planning.memory.stage import StageMemory
-from pretrain.planning.timing.step import StepTime
 
 HEADINGS = " #  tensor pipe  data  schedule  ZeRO  seq  micro  recompute  offload     GB    step  tok/s/GPU  MFU"
 
@@ -61,7 +60,7 @@ def seconds(value: float) -> str:
 
 def details(plan: Plan) -> list[str]:
     """Memory of each stage, time by part, and the whole run."""
-    return [*memory_lines(plan), "", *time_lines(plan.time), "", *run_lines(plan)]
+    return [*memory_lines(plan), "", *time_lines(plan), "", *run_lines(plan)]
 
 
 def memory_lines(plan: Plan) -> list[str]:
@@ -95,9 +94,11 @@ TIMES = {
 }
 
 
-def time_lines(time: StepTime) -> list[str]:
+def time_lines(plan: Plan) -> list[str]:
     """Seconds by part, with their share of the step."""
-    lines = [f"time of a step: {seconds(time.total)} +-{ERROR:.0%}"]
+    time, error = plan.time, plan.job.hardware.error
+    within = f"+-{error:.0%}" if error else f"(not validated on {plan.job.hardware.gpu})"
+    lines = [f"time of a step: {seconds(time.total)} {within}"]
     for name, value in zip(time._fields, time, strict=True):
         share = "" if name == "hidden" else f"{value / time.total:>7.1%}"
         if value:
@@ -108,12 +109,13 @@ def time_lines(time: StepTime) -> list[str]:
 def run_lines(plan: Plan) -> list[str]:
     """Speed and what the whole run takes."""
     hardware, steps = plan.job.hardware, -(-plan.run.train.tokens // plan.step_tokens)
+    error = hardware.error
     lines = [
-        f"speed   {plan.tokens_per_second:,.0f} tokens/s/GPU, MFU {plan.mfu:.1%}, HFU {plan.hfu:.1%}",
-        f"length  {steps:,} steps, {_about(plan.days)} days",
-        f"cost    {_about(plan.gpu_hours)} GPU-hours",
-        f"        {_about(plan.dollars)} dollars at {hardware.dollars_per_hour:g} an hour",
-        f"energy  {_about(plan.megawatt_hours)} MWh at {hardware.watts:g} W a GPU",
+        f"speed   {_about(plan.tokens_per_second, error)} tokens/s/GPU, MFU {plan.mfu:.1%}, HFU {plan.hfu:.1%}",
+        f"length  {steps:,} steps, {_length(plan.days, error)}",
+        f"cost    {_about(plan.gpu_hours, error)} GPU-hours",
+        f"        {_about(plan.dollars, error)} dollars at {hardware.dollars_per_hour:g} an hour",
+        f"energy  {_about(plan.megawatt_hours, error)} MWh at {hardware.watts:g} W a GPU",
     ]
     if plan.host_memory:
         lines.append(f"host    {plan.host_memory / 1e9:,.0f} GB of each node for what is offloaded")
@@ -122,17 +124,24 @@ def run_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def _about(value: float) -> str:
+def _length(days: float, error: float | None) -> str:
+    """In days; what takes less than two hours, in minutes."""
+    return f"{_about(days, error)} days" if days >= 1 / 12 else f"{_about(days * 24 * 60, error)} minutes"
+
+
+def _about(value: float, error: float | None) -> str:
     """With the error bar, both to three digits."""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:,.{digits}f} +- {value * ERROR:,.{digits}f}"
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 4
+    bar = f" +- {value * error:,.{digits}f}" if error else ""
+    return f"{value:,.{digits}f}{bar}"
 
 
 def plain(plan: Plan) -> dict[str, object]:
     """For JSON: seconds, bytes, and shares from 0 to 1."""
     run = plan.run
     parallel = {**run.parallel.plain(), "data": plan.job.layout.data, "micro_batch_size": run.batch.micro_batch_size}
-    numbers = ("tokens_per_second", "mfu", "hfu", "days", "gpu_hours", "dollars", "megawatt_hours", "memory")
+    numbers = ["tokens_per_second", "mfu", "hfu", "days", "gpu_hours", "dollars", "megawatt_hours"]
+    numbers += ["memory", "host_memory"]
     return {
         "gpus": plan.gpus,
         "layout": parallel,
@@ -140,5 +149,5 @@ def plain(plan: Plan) -> dict[str, object]:
         "step_seconds": plan.time.total,
         "time": plan.time._asdict(),
         "stages": [stage._asdict() | {"total": stage.total} for stage in plan.stages],
-        "error": {"time": ERROR, "memory": MEMORY_ERROR},
+        "error": {"time": plan.job.hardware.error, "memory": MEMORY_ERROR},
     }

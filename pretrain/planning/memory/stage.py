@@ -11,7 +11,7 @@ from pretrain.planning.memory.workspace import block_workspace, exchange_buffers
 from pretrain.planning.parts import blocks_in, parts_in
 
 CONTEXT = 1e9
-"""Bytes of the CUDA context, the kernels and the workspace of cuBLAS. Fitted, with the next three, to what fitted and
+"""Bytes of the CUDA context, the kernels and the workspace of cuBLAS; on a CPU about what Python and PyTorch take. Fitted, with the next three, to what fitted and
 what did not in published runs (docs/planning-memory.md)."""
 COMMUNICATOR = 0.5e9
 """Bytes of NCCL for each axis of more than one rank."""
@@ -55,7 +55,8 @@ def stage_memory(job: Job, pipe: int) -> StageMemory:
             work += head_workspace(job, kept)
         else:
             work += flights[stage] * sent_bytes(job)
-    buffers = CONTEXT + COMMUNICATOR * sum(size > 1 for size in job.layout) + work
+    axes = sum(size > 1 for size in job.layout) if run.cluster.gpus else 0
+    buffers = CONTEXT + COMMUNICATOR * axes + work
     return StageMemory(*_offloaded(job, states), activations, buffers, _margin(job) * activations)
 
 

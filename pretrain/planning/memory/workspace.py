@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pretrain.config.chunks import tokens_at_once
 from pretrain.config.deepspeed import tuned
 from pretrain.config.load import merge
 from pretrain.planning.job import Job
@@ -9,8 +10,6 @@ from pretrain.planning.memory.activations import Storing, block_bytes, is_writte
 from pretrain.planning.parts import Parts, inner_width
 from pretrain.planning.payload import number_bytes
 
-CHUNK = 64 * 2**20
-"""Bytes of fp32 logits that our loss makes at a time (CHUNK_BYTES of pretrain/model/loss.py)."""
 FLAT = 500_000_000
 """Elements of gradients that DeepSpeed lays end to end to reduce them, where no bucket is set: engine.py's
 MEMORY_OPT_ALLREDUCE_SIZE."""
@@ -48,7 +47,8 @@ def head_workspace(job: Job, kept: Storing) -> float:
         columns = model.padded_vocabulary / (1 if keeps.gathers_logits else tensor)
         return job.tokens * columns * keeps.logit
     weight = model.padded_vocabulary / tensor * model.d_model
-    chunk = min(CHUNK, job.tokens * model.padded_vocabulary / tensor * 4)
+    columns = model.padded_vocabulary / tensor
+    chunk = min(job.tokens, tokens_at_once(columns, job.device)) * columns * 4
     return chunk * (1 + kept.number / 4) + weight * (4 + kept.number)
 
 

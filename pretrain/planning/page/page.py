@@ -10,7 +10,7 @@ from pretrain.config.errors import ConfigError
 from pretrain.config.hardware import Efficiency, Hardware
 from pretrain.page.html import Html, join, share, table, tag
 from pretrain.page.picture import Picture, house_style
-from pretrain.planning.error import ERROR, MEMORY_ERROR
+from pretrain.planning.error import MEMORY_ERROR
 from pretrain.planning.layouts.explain import explain
 from pretrain.planning.layouts.plan import Plan
 from pretrain.planning.layouts.text import TIMES, heading, run_lines, seconds
@@ -59,7 +59,9 @@ def _sections(plans: Sequence[Plan]) -> Iterator[page.Section]:
     yield page.Section("Layouts", "Fastest first, of those that satisfy the rules and fit.", _layouts(plans))
     about = f"Of the fastest layout, within {MEMORY_ERROR:.0%}: the error of the planner on published runs."
     yield page.Section("Memory", about, join(shown["memory"], _memory(best)))
-    about = f"Within {ERROR:.0%}. Waiting for the slowest stage counts as bubble."
+    error = best.job.hardware.error
+    about = f"Within {error:.0%}. " if error else "Not validated on this GPU. "
+    about += "Waiting for the slowest stage counts as bubble."
     yield page.Section("Time", about, join(shown["time"], _time(best)))
     if "timeline" in shown:
         told = "Passes with the seconds of their own stages; gradients and update come after them."

@@ -10,14 +10,14 @@ from pretrain.planning.timing.kernels import bytes_seconds, product_seconds
 
 FLASH_BACKWARD = 2.5
 """FLOPs of FlashAttention's backward pass by its forward pass: 5 products for 2 (Dao 2023, section 3.1.2)."""
-FLASH_RAMP = 800.0
+FLASH_RAMP = 1380.0
 """Tokens at which FlashAttention has half its speed (fitted; Dao 2023, figures 4 to 6)."""
-NARROW = 0.94
+NARROW = 0.85
 """Its speed with very narrow heads by that with 128 columns (fitted)."""
-SCORE_BYTES = {"fused": (4.0, 6.0), "plain": (25.4, 25.4)}
+SCORE_BYTES = {"fused": (4.0, 6.0), "plain": (27.3, 27.3)}
 """Read and written per score, forward and backward, in 16 bits: one kernel for softmax and mask, or an operator for
 each of scale, mask, conversion to fp32 and back, and softmax (the latter fitted)."""
-RING = 0.83
+RING = 0.86
 """Speed of FlashAttention where ranks share out a sample's tokens and pass keys and values round (fitted)."""
 DROPPED = 5
 """And for dropout's own kernel: scores and mask."""

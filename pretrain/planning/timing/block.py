@@ -13,10 +13,10 @@ from pretrain.planning.timing.moved import block_moved
 from pretrain.planning.timing.network import collective_seconds, group_of
 from pretrain.planning.timing.passes import Passes, Spent
 
-KERNELS, TENSOR_KERNELS = 19, 7
+KERNELS, TENSOR_KERNELS = 18, 7
 """That a pass of a block starts, about, and more with the exchange of a tensor axis (fitted with `launch_seconds`)."""
 SCORE_KERNELS = {"flash": 4, "fused": 16, "plain": 20}
-SHOWN = 0.53
+SHOWN = 0.52
 """Share of an exchange that is left where products hide it (fitted)."""
 
 
@@ -25,22 +25,23 @@ def block_passes(job: Job, seen: int, again: bool) -> Passes:
     forward = _pass(job, seen, backward=False)
     backward = _pass(job, seen, backward=True)
     if again:
-        backward += forward
+        backward += _pass(job, seen, backward=False, again=not job.practice.redoes_last)
     elif job.run.parallel.recompute == "selective":
         backward += Spent(attention=forward.attention)
     return Passes(forward, backward)
 
 
-def _pass(job: Job, seen: int, backward: bool) -> Spent:
+def _pass(job: Job, seen: int, backward: bool, again: bool = False) -> Spent:
+    """`again`: without the last product, whose result nothing needs."""
     practice = job.practice
     hidden = practice.hides_tensor == "both" or (practice.hides_tensor == "backward" and backward)
     times = practice.input_gradients if backward else 1
     exchange = transfer_seconds(job) * SHOWN if hidden else exchange_seconds(job)
     spent = Spent(
-        matmul=_products(job, backward) / practice.product_speed,
+        matmul=_products(job, backward, _matrices(job)[: -1 if again else None]) / practice.product_speed,
         attention=attention_seconds(job, seen, backward),
         memory=bytes_seconds(job.hardware, block_moved(job, backward)),
-        tensor=times * (1 if job.run.model.parallel_block else 2) * exchange,
+        tensor=times * (_exchanges(job) - (_last(job) if again else 0)) * exchange,
     )
     return started(job, spent, _kernels(job))
 
@@ -51,10 +52,20 @@ def started(job: Job, spent: Spent, kernels: float) -> Spent:
     return spent._replace(host=max(0.0, kernels * job.hardware.launch_seconds - behind))
 
 
-def _products(job: Job, backward: bool) -> float:
+def _exchanges(job: Job) -> int:
+    """Of a pass: what enters the attention and the MLP, or what leaves them."""
+    return 1 if job.run.model.parallel_block else 2
+
+
+def _last(job: Job) -> float:
+    """Of an exchange, what follows the last product: all, or with sequence parallelism the reduce-scatter."""
+    return 0.5 if job.run.parallel.splits_sequence else 1.0
+
+
+def _products(job: Job, backward: bool, matrices: list[tuple[float, float]]) -> float:
     """Each matrix once forward; backward the gradients of its input and of itself."""
     total = 0.0
-    for columns, inner in _matrices(job):
+    for columns, inner in matrices:
         if backward:
             total += product_seconds(job, job.tokens, inner, columns) + product_seconds(job, inner, columns, job.tokens)
         else:

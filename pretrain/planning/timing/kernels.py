@@ -12,11 +12,11 @@ from math import ceil, gcd
 from pretrain.config.hardware import Hardware
 from pretrain.planning.job import Job
 
-RAMP = 125
+RAMP = 164
 """Columns of K whose time goes by before a tile's products run at full speed, and after them (fitted)."""
 LINE = 128
 """Bytes that are read at once."""
-SPEED_OF = {64: 1.0, 32: 0.95, 16: 0.85, 8: 0.46, 4: 0.44, 2: 0.41, 1: 0.39}
+SPEED_OF = {64: 1.0, 32: 0.95, 16: 0.85, 8: 0.47, 4: 0.47, 2: 0.46, 1: 0.46}
 """By the largest power of two that divides a side, in numbers of 16 bits; 8 and 1 are fitted."""
 SMALLER = ((1, 1, 1.0), (2, 1, 0.93), (2, 2, 0.8))
 """Smaller tiles that libraries have: parts of the height and width, and their speed at best."""

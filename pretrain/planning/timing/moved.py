@@ -1,8 +1,8 @@
 """Bytes that a block moves beside its products: norms, residuals, activation, positions, rearranged heads.
 
 Per token and kernel, what it reads and what it writes, in 16 bits. C d_model, H heads, D d_head, F d_ff; H and F as a
-tensor rank has them. Fused: a kernel for each of norm, rotation, gate, and residual with dropout; else one for each
-operator of PyTorch, RMSNorm in fp32.
+tensor rank has them. Fused: a kernel for each of rotation, gate, and residual with dropout; else one for each
+operator of PyTorch. RMSNorm is one kernel, or PyTorch's operators in fp32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Moved(NamedTuple):
     backward: int
 
 
-NORM, NORM_IN_STEPS = Moved(4, 10), Moved(26, 40)
+NORM, NORM_IN_STEPS = Moved(4, 10), Moved(36, 78)
 RESIDUAL = Moved(6, 6)
 DROPPED, DROPPED_APART = Moved(1, 1), Moved(5, 5)
 GELU, GATE, GATE_IN_STEPS = Moved(4, 6), Moved(6, 10), Moved(10, 16)
@@ -37,7 +37,7 @@ def block_moved(job: Job, backward: bool) -> float:
 def _outside(job: Job, backward: bool) -> float:
     """Between the regions of a tensor axis: cut by tokens with sequence parallelism, else done by every rank."""
     run, fused = job.run, job.practice.fused
-    norm = NORM if run.model.norm == "layernorm" or fused else NORM_IN_STEPS
+    norm = NORM if run.model.norm == "layernorm" or job.practice.keeps.fused_norm else NORM_IN_STEPS
     dropped = (DROPPED if fused else DROPPED_APART)[backward] if run.model.dropout else 0
     regions = 1 if run.model.parallel_block else 2
     tokens = job.tokens / (job.layout.tensor if run.parallel.splits_sequence else 1)

@@ -13,10 +13,10 @@ from pretrain.planning.timing.kernels import bytes_seconds
 from pretrain.planning.timing.network import collective_seconds, group_of, send_seconds
 from pretrain.planning.timing.passes import Passes, Spent
 
-UPDATED = 28.5
+UPDATED = 31.0
 """Bytes moved per parameter by an update: gradient, master weight and two moments read, all but the gradient and the
 rounded weight written (fitted; counted, 30)."""
-SCALED = 18.0
+SCALED = 21.4
 """Bytes moved per parameter that a rank holds before ZeRO: gradients are set to zero, copied together, averaged, and
 their norm is taken (fitted). For ZeRO 3 too, whose published steps are planned worse when its ranks share this out."""
 BEHIND = 0.9
@@ -65,7 +65,7 @@ def step_time(job: Job) -> StepTime:
     exchange = _exchange(job, slowest, stages[slowest])
     spent = (stages[slowest].forward + stages[slowest].backward).times(job.micro_batches)
     bubble = _bubble(job, stages)
-    return StepTime(*spent, _messages(job), exchange.shown, bubble, _update_seconds(job), exchange.hidden)
+    return StepTime(*spent, messages(job) * send(job), exchange.shown, bubble, _update_seconds(job), exchange.hidden)
 
 
 def stage_passes(job: Job, pipe: int) -> Passes:
@@ -109,12 +109,12 @@ def _bubble(job: Job, stages: list[Passes]) -> float:
     return others / job.practice.virtual
 
 
-def _messages(job: Job) -> float:
+def messages(job: Job) -> float:
     """Hidden states and their gradients: two for each micro-batch of a rank, and those of the filling."""
     if job.layout.pipe == 1:
         return 0.0
     each = 2 if job.run.parallel.schedule == "dualpipev" else job.practice.virtual
-    return 2 * send(job) * (job.layout.pipe - 1 + (job.micro_batches - 1) * each)
+    return 2 * (job.layout.pipe - 1 + (job.micro_batches - 1) * each)
 
 
 def send(job: Job) -> float:
