@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import correlation, mean, median
 from typing import NamedTuple
 
-from benchmarks.published import jobs_of, measured_seconds, read_rows
+from benchmarks.published import hardware_of, jobs_of, measured_seconds, read_rows
 from pretrain.config.counts import flops_per_token
 from pretrain.planning.job import Job
 from pretrain.planning.timing.step import step_time
@@ -42,6 +42,8 @@ LAYOUT = ("tp", "pp", "vpp", "cp", "dp", "zero", "mbs", "seq_parallel")
 """Rows of a sweep that agree in these too are the same layout, measured more than once."""
 SWEEP = ("group", "model", "n_gpus", "seq", "gbs", "recompute", "attn_kernel", "vocab")
 """Rows that agree in these differ in their layout alone."""
+SHARES = (0.8, 0.95)
+"""Of the rows on a GPU. The first is `error` in configs/clusters/."""
 RANKS, NEAR = 0.9, 0.03
 """Goals of a sweep: order, and how much slower the chosen layout may be."""
 SMALLEST = 5
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a page of documentation whose tables are replaced")
     asked = parser.parse_args()
     found = check(row for table in asked.tables or [_shared()] for row in read_rows(table))
-    text = "\n".join([*error_table(found), "", *sweep_table(sweeps(found))])
+    text = "\n".join([*error_table(found), "", *gpu_table(found), "", *sweep_table(sweeps(found))])
     print(text)
     if asked.write:
         write_between(asked.write, "errors", text)
@@ -134,6 +136,30 @@ def error_table(found: Sequence[Checked]) -> list[str]:
     return lines
 
 
+def gpu_table(found: Sequence[Checked]) -> list[str]:
+    """By GPU, in percent: what a share of the rows is within, each source weighing alike."""
+    head = ["GPU", "rows", "sources", *(f"{share:.0%} are within" for share in SHARES)]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    by_gpu: dict[str, list[Checked]] = defaultdict(list)
+    for row in found:
+        by_gpu[hardware_of(row.row).gpu].append(row)
+    for gpu, rows in by_gpu.items():
+        within = [f"{100 * quantile(rows, share):.1f}" for share in SHARES]
+        lines.append(f"| {' | '.join([gpu, str(len(rows)), str(len(by(rows, 'group'))), *within])} |")
+    return lines
+
+
+def quantile(rows: Sequence[Checked], share: float) -> float:
+    """The error that `share` of the rows do not exceed, each source weighing alike."""
+    sizes = {source: len(of_it) for source, of_it in by(rows, "group").items()}
+    passed = 0.0
+    for row in sorted(rows, key=lambda row: abs(row.error)):
+        passed += 1 / sizes[row.row["group"]] / len(sizes)
+        if passed >= share - 1e-9:
+            return abs(row.error)
+    return 0.0
+
+
 def verdict(goal: str, numbers: dict[str, float]) -> str:
     """`ok`, or what was missed."""
     if not goal:
@@ -165,9 +191,7 @@ def sweeps(found: Iterable[Checked]) -> list[Sweep]:
 
 def middle(rows: Sequence[Checked]) -> Checked:
     """A layout by the medians of its rows."""
-    return rows[0]._replace(
-        measured=median(row.measured for row in rows), planned=median(row.planned for row in rows)
-    )
+    return rows[0]._replace(measured=median(row.measured for row in rows), planned=median(row.planned for row in rows))
 
 
 def sweep_table(made: Sequence[Sweep]) -> list[str]:

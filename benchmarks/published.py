@@ -30,10 +30,10 @@ GPUS = {
 """Beginning of a row's `gpu`, and the cluster file that has its figures."""
 FIRST_FLASH = {"a100": 0.54, "h100": 0.45}
 """Speed of the first FlashAttention by the second, which was written for these GPUs (fitted)."""
-MEGATRON = Practice(attention="fused", fused=True, loss="steps", accumulated=3.4, cut="blocks", spreads_pipe=True, redoes_last=True)
-"""Megatron-DeepSpeed of 2021 and 2022."""
-OTHERS = Practice(attention="flash", loss="steps", accumulated=3)
+OTHERS = Practice(attention="flash", loss="steps", accumulated=3.4, fetches="fsdp")
 """Where nothing else is known."""
+MEGATRON = replace(OTHERS, attention="fused", fused=True, cut="blocks", spreads_pipe=True, redoes_last=True)
+"""Megatron-LM and Megatron-DeepSpeed of 2021 and 2022."""
 FP8 = {"tensorwise": 1.72, "rowwise": 0.67}
 """Speed of linear layers in fp8 by 16 bits, scaling included (fitted; rowwise to the two rows that have it)."""
 PRACTICES = {

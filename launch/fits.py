@@ -31,8 +31,9 @@ def _memory(case: Case, hardware: Hardware) -> str:
 
     run = with_vocabulary(settled(case.run, case.run.cluster.nodes))
     space = Space(run, case.processes, run.cluster.gpus_per_node)
-    stages = memory_of(job_of(run, space, hardware))
-    if rule := too_big(stages, hardware):
+    job = job_of(run, space, hardware)
+    stages = memory_of(job)
+    if rule := too_big(job, stages):
         raise ConfigError.of("parallel", layout_line(run.parallel, case.processes), rule, _what_fits(space, hardware))
     most = max(stage.total for stage in stages)
     told = f"{size(most)} +-{MEMORY_ERROR:.0%} planned on the fullest GPU, {size(hardware.memory)} there"

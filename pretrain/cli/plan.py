@@ -69,7 +69,7 @@ def plan(
         | {"--budget": budget, "--calibrate": calibrate}
     )
     if write:
-        check_file(None if model else run)
+        check_file(None if model else run, overrides or [])
     if budget or calibrate:
         runs = [*(calibrate or []), *([run] if run else []), *(overrides or [])]
         _advise(budget, out, as_json) if budget else _calibrate(runs, out)

@@ -52,6 +52,8 @@ class Hardware(Section):
     """Seconds of the host for each kernel that it starts, Python and autograd included."""
     host_bandwidth: float = Field(20.0, gt=0)
     """GB/s between a GPU and the host's memory when all of the node use it: of offloaded states."""
+    host_memory: Bytes | None = Field(None, gt=0)
+    """Bytes of a node's own memory, for what is offloaded. None: not checked."""
     watts: float = Field(gt=0)
     """Of a GPU under load, with its share of the node."""
     dollars_per_hour: float = Field(ge=0)

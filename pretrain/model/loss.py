@@ -57,8 +57,8 @@ def cross_entropy(
     """Losses of `targets` [B, T] (NO_TARGET: none) under softmax(hidden [B, T, C] x weight' [C, Vp]).
 
     Columns from `vocab_size` on are padding and have no probability. `chunk_tokens` is n; by default as many as
-    pretrain/config/chunks.py says. With a `shard` of the rows, the gradient of hidden is that shard's share of it. `z_loss` is the
-    weight of log(Z)^2, with Z the sum of a token's exponentials (Chowdhery et al. 2022, section 5).
+    pretrain/config/chunks.py says. With a `shard` of the rows, the gradient of hidden is that shard's share of it.
+    `z_loss` is the weight of log(Z)^2, with Z the sum of a token's exponentials (Chowdhery et al. 2022, section 5).
     """
     chunk = chunk_tokens or tokens_at_once(weight.shape[0], "cuda" if hidden.is_cuda else "cpu")
     total, per_token, z_total = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]

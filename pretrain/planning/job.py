@@ -36,6 +36,8 @@ class Practice:
     not one matrix."""
     waits: float = 2.3e-4
     """Seconds that tensor ranks wait for one another at an exchange (fitted, docs/planning-errors.md)."""
+    fetches: Literal["deepspeed", "fsdp"] = "deepspeed"
+    """Whose ZeRO 3 it is."""
     in_turn: float = 0.0
     """Seconds for each data rank where ZeRO's ranks send their parameters one after the other, not in one gather."""
     virtual: int = 1

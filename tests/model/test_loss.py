@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain.config import chunks
 from pretrain.model import loss as loss_module
 from pretrain.model.loss import Shard, cross_entropy
 
@@ -71,7 +72,7 @@ def test_default_chunk_follows_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -
     sizes: list[int] = []
     inner = loss_module._logits
     monkeypatch.setattr(loss_module, "_logits", lambda h, w, v: sizes.append(len(h)) or inner(h, w, v))
-    monkeypatch.setattr(loss_module, "CHUNK_BYTES", 5 * 4 * PADDED)
+    monkeypatch.setitem(chunks.BYTES, "cpu", 5 * 4 * PADDED)
     cross_entropy(*case()[:2], case()[2], V)
     assert sizes == [5, 5, 4]
 

@@ -11,8 +11,9 @@ from pretrain.planning.flops import step_flops
 from pretrain.planning.memory.activations import activation_bytes, storing
 from pretrain.planning.memory.states import state_bytes
 from pretrain.planning.payload import step_payload
-from pretrain.planning.pipeline.idle import idle_share_1f1b, replay
+from pretrain.planning.pipeline.idle import replay
 from tests.parallel.counted import Counted
+from tests.planning.pipeline.forms import idle_share_1f1b
 
 
 class Ratio(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pretrain.config.counts import parameter_count
 from pretrain.config.load import CONFIGS, load_run
-from pretrain.planning.advice.budget import PF_DAY, Budget, Utilisation, gpu_days
+from pretrain.planning.advice.budget import Budget
 from pretrain.planning.advice.laws import LAWS, Law, Split
 
 VOCABULARY = 51_200
@@ -25,16 +25,6 @@ class Preset(NamedTuple):
     def flops(self) -> float:
         """6 N D."""
         return 6.0 * self.parameters * self.tokens
-
-
-class Forecast(NamedTuple):
-    """What training one model costs, and what the laws expect of it."""
-
-    flops: float
-    pf_days: float
-    a100_days: float
-    losses: dict[str, float]
-    """By law, for those that say."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +79,3 @@ def _preset(name: str) -> Preset:
     run = load_run(name)
     model = run.model if run.model.vocab_size else run.model.model_copy(update={"vocab_size": VOCABULARY})
     return Preset(name, parameter_count(model).total, run.train.tokens)
-
-
-def forecast(
-    parameters: float, tokens: float, utilisation: Utilisation | None = None, non_embedding: float | None = None
-) -> Forecast:
-    """Of a model; `non_embedding` parameters (default: all) are what Kaplan et al. count."""
-    flops = 6 * parameters * tokens
-    losses = {}
-    for law in LAWS:
-        counted = parameters if law.with_embeddings else non_embedding or parameters
-        if (loss := law.loss(counted, tokens)) is not None:
-            losses[law.name] = loss
-    return Forecast(flops, flops / PF_DAY, gpu_days(flops, utilisation or Utilisation()), losses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pretrain.config.units import short
-from pretrain.planning.advice.advice import Advice, Forecast, Preset
+from pretrain.planning.advice.advice import Advice, Preset
 from pretrain.planning.advice.budget import A100_PEAK, Budget
 
 
@@ -59,13 +59,6 @@ def _laws(advice: Advice) -> Iterator[str]:
         yield f"{law.name:26}{size}{f'{loss:.3f}' if loss else '-':>11}"
     yield "each: tokens for each parameter; Kaplan counts parameters without embeddings"
     yield "loss: nats per token of each paper's own text, not to be compared between papers"
-
-
-def forecast_lines(found: Forecast) -> Iterator[str]:
-    """What one model costs, and a line for each law that says what loss it reaches."""
-    yield f"{found.flops:.3g} model FLOPs = {found.pf_days:,.4g} PF-days = {_days(found.a100_days)} A100-days"
-    for name, loss in found.losses.items():
-        yield f"{name:26} loss {loss:.3f}"
 
 
 def _days(days: float) -> str:

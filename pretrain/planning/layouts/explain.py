@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pretrain.config.run import Run
 from pretrain.planning.flops import step_flops
+from pretrain.planning.layouts.explain_time import part_lines
 from pretrain.planning.layouts.plan import DAY, Plan
 from pretrain.planning.layouts.text import seconds
-from pretrain.planning.layouts.explain_time import part_lines
 from pretrain.planning.memory.activations import stage_bytes
 from pretrain.planning.memory.stage import COMMUNICATOR, CONTEXT, in_flight
 from pretrain.planning.parts import parts_of, stage_layers

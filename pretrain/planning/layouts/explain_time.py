@@ -10,7 +10,7 @@ from pretrain.planning.layouts.text import seconds
 from pretrain.planning.parts import parts_of
 from pretrain.planning.timing.block import SHOWN
 from pretrain.planning.timing.network import Group, collective_seconds, group_of
-from pretrain.planning.timing.step import SCALED, UPDATED, messages, send, stage_passes
+from pretrain.planning.timing.step import FETCHED, SCALED, UPDATED, messages, send, stage_passes
 
 
 def part_lines(plan: Plan) -> list[str]:
@@ -19,9 +19,9 @@ def part_lines(plan: Plan) -> list[str]:
     stages = [stage_passes(job, pipe) for pipe in range(job.layout.pipe)]
     busy = [stage.forward.total + stage.backward.total for stage in stages]
     slowest = max(range(len(busy)), key=busy.__getitem__)
+    forward, backward = (seconds(spent.total) for spent in (stages[slowest].forward, stages[slowest].backward))
     return [
-        f"  passes         stage {slowest}, the slowest: {job.micro_batches:,.4g} x ({seconds(stages[slowest].forward.total)}"
-        f" forward + {seconds(stages[slowest].backward.total)} backward)",
+        f"  passes         of stage {slowest}, the slowest: {job.micro_batches:,.4g} x ({forward} + {backward})",
         *_tensor(job),
         *_pipe(job, sum(busy) - max(busy)),
         *_data(job, slowest),
@@ -65,7 +65,7 @@ def _data(job: Job, slowest: int) -> Iterator[str]:
         0: "gradients 2",
         1: f"gradients {2 if job.practice.sums_whole else 1}, parameters 1",
         2: f"gradients 1 for each micro-batch ({job.micro_batches:,.4g}), parameters 1",
-        3: f"3 for each micro-batch ({job.micro_batches:,.4g})",
+        3: f"3 for each micro-batch ({job.micro_batches:,.4g}), {FETCHED[job.practice.fetches][0]:g} times as long,",
     }[zero]
     yield f"  data           ZeRO {zero}: {often} x a collective of {count:,} x {job.width} bytes,"
     yield f"                 {_ring(job, group, count * job.width)}"

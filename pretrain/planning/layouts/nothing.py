@@ -14,10 +14,11 @@ from pretrain.config.run import Run
 from pretrain.config.summary import layout_line
 from pretrain.config.units import size
 from pretrain.config.widths import widths_of
+from pretrain.planning.job import Job
 from pretrain.planning.layouts.candidates import Space, candidates
 from pretrain.planning.layouts.plan import memory_of
 from pretrain.planning.layouts.search import job_of, with_vocabulary
-from pretrain.planning.memory.stage import StageMemory
+from pretrain.planning.memory.stage import StageMemory, host_bytes, host_holds
 
 NEAR = 33
 """Nodes by which a number differs that is named where none is valid."""
@@ -33,12 +34,15 @@ def nothing_found(space: Space, hardware: Hardware) -> ConfigError:
     return ConfigError(_broken(space))
 
 
-def too_big(stages: tuple[StageMemory, ...], hardware: Hardware) -> str | None:
-    """The fullest stage and its biggest part in words, where it does not fit."""
-    pipe = max(range(len(stages)), key=lambda place: stages[place].total)
+def too_big(job: Job, stages: tuple[StageMemory, ...]) -> str | None:
+    """The fullest stage and its biggest part in words, where it does not fit; or what the host is too small for."""
+    hardware, pipe = job.hardware, max(range(len(stages)), key=lambda place: stages[place].total)
     fullest = stages[pipe]
     if fullest.total <= hardware.memory:
-        return None
+        if host_holds(job):
+            return None
+        held, whole = size(host_bytes(job)), size(hardware.host_memory or 0)
+        return f"what is offloaded must fit into the {whole} of a node's own memory; it needs {held}"
     part = max(fullest._fields, key=lambda name: float(getattr(fullest, name)))
     needed = f"stage {pipe} needs {size(fullest.total)}, of that {size(getattr(fullest, part))} {part}"
     return f"each stage must fit into the {size(hardware.memory)} of a {hardware.gpu}; {needed}"
@@ -91,17 +95,29 @@ def _valid(space: Space) -> Iterator[Run]:
 def fits_somehow(space: Space, hardware: Hardware) -> bool:
     """Whether one of the layouts that save most memory fits: much sooner known than which is the fastest."""
     space = _frugal(space._replace(run=with_vocabulary(space.run)))
-    return any(too_big(memory_of(job_of(run, space, hardware)), hardware) is None for run in _valid(space))
+    jobs = (job_of(run, space, hardware) for run in _valid(space))
+    return any(too_big(job, memory_of(job)) is None for job in jobs)
 
 
 def _too_big(space: Space, hardware: Hardware, valid: list[Run]) -> Problem:
-    """Said of the layout that needs least."""
-    memories = [memory_of(job_of(run, space, hardware)) for run in valid]
-    least = min(range(len(valid)), key=lambda index: max(stage.total for stage in memories[index]))
-    layout = layout_line(valid[least].parallel, space.processes)
-    fix = enough_in_words(space, hardware)
-    rule = f"{too_big(memories[least], hardware)}, with the least that there is: {layout}"
-    return Problem("GPUs", space.processes, rule, fix)
+    rule = why_too_big(space, hardware, valid)
+    return Problem("GPUs", space.processes, rule, enough_in_words(space, hardware))
+
+
+def why_too_big(space: Space, hardware: Hardware, valid: list[Run]) -> str:
+    """Of the layout that needs least."""
+    jobs = [job_of(run, space, hardware) for run in valid]
+    job, stages = min(((job, memory_of(job)) for job in jobs), key=lambda pair: max(part.total for part in pair[1]))
+    layout = layout_line(job.run.parallel, space.processes)
+    return f"{too_big(job, stages)}, with the least that there is: {layout}"
+
+
+def why_nothing(space: Space, hardware: Hardware) -> str:
+    """The rule alone, for a line of a table."""
+    space = space._replace(run=with_vocabulary(space.run))
+    if valid := list(_valid(_frugal(space))):
+        return why_too_big(space, hardware, valid)
+    return _broken(space)[0].rule
 
 
 def _broken(space: Space) -> list[Problem]:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pretrain.config.run import Run
-from pretrain.config.widths import widths_of
 from pretrain.planning.error import MEMORY_ERROR
 from pretrain.planning.flops import step_flops
 from pretrain.planning.job import Job
-from pretrain.planning.memory.stage import StageMemory, stage_memory
-from pretrain.planning.parts import parts_of
+from pretrain.planning.memory.stage import StageMemory, host_bytes, stage_memory
 from pretrain.planning.timing.step import StepTime, step_time
 
 DAY = 86_400
@@ -51,12 +49,7 @@ class Plan:
     @property
     def host_memory(self) -> float:
         """Bytes of each node's host for what is offloaded there."""
-        parallel, widths = self.run.parallel, widths_of(self.run)
-        if parallel.offload == "none":
-            return 0.0
-        moved = widths.optimizer + widths.gradient + (widths.parameter if parallel.offload == "all" else 0)
-        most = max(parts_of(self.run, pipe).total for pipe in range(self.job.layout.pipe))
-        return most * moved / self.job.layout.data * self.job.node_size
+        return host_bytes(self.job)
 
     @property
     def is_tight(self) -> bool:

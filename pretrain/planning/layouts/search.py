@@ -16,7 +16,7 @@ from pretrain.config.run import Run
 from pretrain.planning.job import Job, Practice
 from pretrain.planning.layouts.candidates import Offload, Space, candidates
 from pretrain.planning.layouts.plan import Plan, memory_of, plan_of
-from pretrain.planning.memory.stage import stage_memory
+from pretrain.planning.memory.stage import host_holds, stage_memory
 from pretrain.planning.timing.step import stage_passes
 
 TOP = 10
@@ -67,6 +67,8 @@ def order(plan: Plan) -> tuple[float, int, int, int]:
 def _plan_if_valid(job: Job) -> Plan | None:
     """The cheapest question first. The first stage keeps most micro-batches, so that it answers for most layouts."""
     if stage_memory(job, 0).total > job.hardware.memory or find_problems(job.run, job.layout.processes, job.node_size):
+        return None
+    if not host_holds(job):
         return None
     stages = memory_of(job)
     return plan_of(job, stages) if max(stage.total for stage in stages) <= job.hardware.memory else None

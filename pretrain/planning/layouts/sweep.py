@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pretrain.config.errors import ConfigError
 from pretrain.config.units import BatchSize
 from pretrain.planning.layouts.candidates import Space
+from pretrain.planning.layouts.nothing import why_nothing
 from pretrain.planning.layouts.plan import Plan
 from pretrain.planning.layouts.request import check_gpus, hardware_of
 from pretrain.planning.layouts.search import search
@@ -20,7 +21,8 @@ class Point(NamedTuple):
 
     gpus: int
     plan: Plan | None
-    """None: no layout is valid and fits."""
+    why: str = ""
+    """There is none: the rule that all break, or what does not fit."""
 
 
 def sweep_counts(text: str) -> list[int]:
@@ -41,8 +43,9 @@ def points(space: Space, counts: Sequence[int], weak: bool = False) -> Iterator[
             size = BatchSize(amount=space.samples * gpus // counts[0], unit="samples")
             batch = space.run.batch.model_copy(update={"global_batch_size": size, "ramp": None})
             there = there._replace(run=space.run.model_copy(update={"batch": batch}))
-        plans = search(there, hardware_of(space.run), top=1)
-        yield Point(gpus, plans[0] if plans else None)
+        hardware = hardware_of(space.run)
+        plans = search(there, hardware, top=1)
+        yield Point(gpus, plans[0]) if plans else Point(gpus, None, why_nothing(there, hardware))
 
 
 HEADINGS = "    GPUs  tensor  pipe  data  micro   batch    step  tok/s/GPU   MFU    days  speed-up  efficiency"
@@ -57,7 +60,7 @@ def rows(found: Sequence[Point]) -> list[str]:
 def _row(point: Point, first: Plan | None) -> str:
     plan = point.plan
     if plan is None or first is None:
-        return f"{point.gpus:>8,}  no layout is valid and fits"
+        return f"{point.gpus:>8,}  none: {point.why}"
     layout, efficiency = plan.job.layout, plan.tokens_per_second / first.tokens_per_second
     return (
         f"{point.gpus:>8,}  {layout.tensor:>6}  {layout.pipe:>4}  {layout.data:>4}"

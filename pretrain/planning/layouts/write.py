@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from difflib import unified_diff
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +23,11 @@ class Edit(NamedTuple):
     text: str
 
 
-def check_file(path: str | None) -> None:
-    """Raises ConfigError where there is no file `path` to write into."""
+def check_file(path: str | None, overrides: Sequence[str] = ()) -> None:
+    """Raises ConfigError where there is no file `path` to write into, or the layout would be that of another run."""
+    if overrides:
+        rule = "does not go with --write: the file would get the layout of a run that it does not describe"
+        raise ConfigError.of("key=value", " ".join(overrides), rule, "write it into the file first")
     if path is None or not Path(path).is_file():
         rule = "needs a RUN.yaml to write into, by its path"
         name = path if path and "=" not in path else "gpt3-175b"
@@ -34,9 +38,11 @@ def check_file(path: str | None) -> None:
 def write_layout(path: str, run: Run) -> str:
     """Write `run`'s layout into the file `path`; what changed. Raises ConfigError where there is no such file."""
     check_file(path)
-    before = Path(path).read_text(encoding="utf-8")
+    as_it_is = Path(path).read_bytes().decode()
+    before = as_it_is.replace("\r\n", "\n")
     after = with_layout(before, run)
-    Path(path).write_text(after, encoding="utf-8")
+    ends = "\r\n" if "\r\n" in as_it_is else "\n"
+    Path(path).write_bytes(after.replace("\n", ends).encode())
     lines = unified_diff(before.splitlines(), after.splitlines(), path, path, lineterm="", n=1)
     return "\n".join(lines) or f"{path} has this layout already"
 

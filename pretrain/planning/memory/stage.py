@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pretrain.config.widths import widths_of
 from pretrain.planning.job import Job
 from pretrain.planning.memory.activations import stage_bytes
 from pretrain.planning.memory.states import States, states_of
 from pretrain.planning.memory.workspace import block_workspace, exchange_buffers, head_workspace, sent_bytes
-from pretrain.planning.parts import blocks_in, parts_in
+from pretrain.planning.parts import blocks_in, parts_in, parts_of
 
 CONTEXT = 1e9
-"""Bytes of the CUDA context, the kernels and the workspace of cuBLAS; on a CPU about what Python and PyTorch take. Fitted, with the next three, to what fitted and
-what did not in published runs (docs/planning-memory.md)."""
+"""Bytes of the CUDA context, the kernels and the workspace of cuBLAS; on a CPU about what Python and PyTorch take.
+Fitted, with the next three, to what fitted and what did not in published runs (docs/planning-memory.md)."""
 COMMUNICATOR = 0.5e9
 """Bytes of NCCL for each axis of more than one rank."""
 MARGIN = 0.3
@@ -74,6 +75,21 @@ def _offloaded(job: Job, states: States) -> States:
     gradients = states.gradients if job.run.parallel.zero < 2 else 0.0
     parameters = 0.0 if job.run.parallel.offload == "all" else states.parameters
     return States(parameters, gradients, 0.0)
+
+
+def host_bytes(job: Job) -> float:
+    """Of each node's own memory, for what is offloaded there."""
+    parallel, widths = job.run.parallel, widths_of(job.run)
+    if parallel.offload == "none":
+        return 0.0
+    moved = widths.optimizer + widths.gradient + (widths.parameter if parallel.offload == "all" else 0)
+    most = max(parts_of(job.run, pipe).total for pipe in range(job.layout.pipe))
+    return most * moved / job.layout.data * job.node_size
+
+
+def host_holds(job: Job) -> bool:
+    """Whether a node's own memory does, where it is known."""
+    return job.hardware.host_memory is None or host_bytes(job) <= job.hardware.host_memory
 
 
 def in_flight(job: Job, pipe: int, stage: int) -> float:

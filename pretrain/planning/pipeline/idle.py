@@ -130,18 +130,3 @@ def with_needs(work: Work, stages: int) -> Instruction:
     """Forward passes come from the stage before, gradients from the stage after."""
     neighbour = work.stage + (-1 if work.kind == "F" else 1)
     return Instruction(work, (work._replace(stage=neighbour),) if 0 <= neighbour < stages else ())
-
-
-def idle_share_1f1b(pipe: int, micro_batches: int) -> float:
-    """(p - 1) / (m + p - 1)."""
-    return (pipe - 1) / (micro_batches + pipe - 1)
-
-
-def most_in_flight(order: Sequence[Instruction]) -> dict[int, int]:
-    """By stage of a rank: the most micro-batches whose activations it keeps at once."""
-    now: dict[int, int] = {}
-    most: dict[int, int] = {}
-    for (kind, _, stage), _ in order:
-        now[stage] = now.get(stage, 0) + (1 if kind == "F" else -1)
-        most[stage] = max(most.get(stage, 0), now[stage])
-    return most

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pretrain.planning.job import Job
 from pretrain.planning.parts import parts_in
-from pretrain.planning.timing.block import block_passes
+from pretrain.planning.timing.block import SHOWN, block_passes
 from pretrain.planning.timing.ends import embedding_passes, head_passes
 from pretrain.planning.timing.kernels import bytes_seconds
 from pretrain.planning.timing.network import collective_seconds, group_of, send_seconds
@@ -19,8 +19,9 @@ rounded weight written (fitted; counted, 30)."""
 SCALED = 21.4
 """Bytes moved per parameter that a rank holds before ZeRO: gradients are set to zero, copied together, averaged, and
 their norm is taken (fitted). For ZeRO 3 too, whose published steps are planned worse when its ranks share this out."""
-BEHIND = 0.9
-"""Of a pass, the share that ZeRO 3's exchange can go on behind: the first gather of a pass has nothing before it."""
+FETCHED = {"fsdp": (1.0, 0.9), "deepspeed": (4.0, 0.0)}
+"""Of ZeRO 3: how long its exchange takes by what a ring does, and behind which share of the passes it goes on. FSDP's
+first gather of a pass has nothing before it. DeepSpeed's as Narayanan et al. 2021, table 2, measured it."""
 
 
 class StepTime(NamedTuple):
@@ -138,14 +139,16 @@ def _exchange(job: Job, slowest: int, passes: Passes) -> Exchange:
     size = job.width * _parameters(job, slowest)
     once = _over(job, job.layout.data, size)
     if zero == 3:
-        behind = BEHIND * many * (passes.forward.total + passes.backward.total)
-        return _hide(3 * once * many, behind)
+        times, share = FETCHED[job.practice.fetches]
+        return _hide(times * 3 * once * many, share * many * (passes.forward.total + passes.backward.total))
     if job.practice.group:  # summed over all, states shared out over a part
         return _gathered(_hide(2 * once, 0.0), _over(job, job.practice.group, size))
     hides = job.practice.hides_gradients or zero == 2  # overlap_comm (config/deepspeed.py)
     behind = passes.backward.total * (many if zero == 2 else 1) if hides else 0.0
     whole = zero == 0 or (zero == 1 and job.practice.sums_whole)
     gradients = _hide(2 * once if whole else once * (many if zero == 2 else 1), behind)
+    if zero == 2 and job.practice.fetches == "deepspeed":
+        gradients = _in_the_way(gradients)
     return _gathered(gradients, once + job.practice.in_turn * job.layout.data if zero else 0.0)
 
 
@@ -157,6 +160,11 @@ def _over(job: Job, ranks: int, size: float) -> float:
 def _hide(needed: float, behind: float) -> Exchange:
     hidden = min(needed, behind)
     return Exchange(needed - hidden, hidden)
+
+
+def _in_the_way(exchange: Exchange) -> Exchange:
+    """What goes on beside products holds them up, as over the tensor axis; of DeepSpeed's overlap nothing is known."""
+    return Exchange(exchange.shown + SHOWN * exchange.hidden, (1 - SHOWN) * exchange.hidden)
 
 
 def _gathered(gradients: Exchange, parameters: float) -> Exchange:

@@ -15,7 +15,7 @@ from pretrain.planning.layouts.plan import Plan, plan_of
 from pretrain.planning.layouts.request import space_of_model
 from pretrain.planning.layouts.search import job_of, search
 from pretrain.planning.layouts.sweep import points, rows, sweep_counts
-from pretrain.planning.layouts.text import details, memory_lines, plain, run_lines, seconds, table
+from pretrain.planning.layouts.text import details, memory_lines, plain, run_lines, seconds, table, time_lines
 from pretrain.planning.layouts.write import with_layout, write_layout
 from pretrain.planning.memory.stage import StageMemory
 from pretrain.planning.timing.step import StepTime
@@ -72,9 +72,19 @@ def test_what_fits_by_less_than_the_error_is_marked(gpt3: Plan) -> None:
 
 
 def test_errors_are_told(gpt3: Plan) -> None:
-    told = "\n".join(run_lines(gpt3))
+    known = replace(gpt3, job=replace(gpt3.job, hardware=hardware(error=0.1)))
+    told = "\n".join(run_lines(known))
     assert "95,368 steps, 34.2 +- 3.4 days" in told
-    assert "MFU 34.2%, HFU 34.2%" in told
+    assert "speed   99.1 +- 9.9 tokens/s/GPU, MFU 34.2%, HFU 34.2%" in told
+    assert time_lines(known)[0] == "time of a step: 31 s +-10%"
+    assert "95,368 steps, 34.2 days" in run_lines(gpt3)[1]
+    assert time_lines(gpt3)[0] == "time of a step: 31 s (not validated on test)"
+
+
+def test_a_short_run_is_told_in_minutes(gpt3: Plan) -> None:
+    train = gpt3.run.train.model_copy(update={"tokens": 3_145_728 * 100})
+    short = replace(gpt3, job=replace(gpt3.job, run=gpt3.run.model_copy(update={"train": train})))
+    assert run_lines(short)[1] == "length  100 steps, 51.7 minutes"
 
 
 def test_text_fits_a_terminal(gpt3: Plan) -> None:

@@ -190,13 +190,6 @@ def test_in_flight_is_what_deepspeed_schedules(schedule: str, pipe: int) -> None
         assert all(one <= most for moment in moments for one, most in zip(moment, planned, strict=False))
 
 
-def test_the_chunk_of_logits_is_that_of_the_loss() -> None:
-    from pretrain.model.loss import CHUNK_BYTES
-    from pretrain.planning.memory.workspace import CHUNK
-
-    assert CHUNK == CHUNK_BYTES
-
-
 def test_all_logits_at_once() -> None:
     """Of one tensor rank's columns, or of all. The head keeps its input, cut by tokens, where our loss keeps the
     gradients of the whole input and, in fp32, of the weight."""

@@ -6,11 +6,10 @@ from pretrain.planning.pipeline.idle import (
     Instruction,
     Slot,
     Work,
-    idle_share_1f1b,
-    most_in_flight,
     one_forward_one_backward,
     replay,
 )
+from tests.planning.pipeline.forms import idle_share_1f1b, most_in_flight
 
 
 @pytest.mark.parametrize(("pipe", "micro_batches"), [(2, 4), (4, 8), (4, 3), (8, 32)])

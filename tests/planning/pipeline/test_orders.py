@@ -5,12 +5,11 @@ import pytest
 from pretrain.planning.pipeline.idle import (
     Costs,
     Work,
-    idle_share_1f1b,
-    most_in_flight,
     one_forward_one_backward,
     replay,
 )
 from pretrain.planning.pipeline.orders import dualpipev, gpipe, interleaved
+from tests.planning.pipeline.forms import idle_share_1f1b, most_in_flight
 
 
 @pytest.mark.parametrize(("pipe", "micro_batches"), [(2, 4), (4, 4), (3, 7), (8, 32)])

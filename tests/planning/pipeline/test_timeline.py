@@ -13,7 +13,7 @@ from tests.planning.jobs import job
     ("name", "gpus", "changes", "within"),
     [
         ("gpt3-13b", 256, {"tensor": 2, "pipe": 8}, 0.01),
-        ("gpt3-13b", 64, {"pipe": 32}, 0.01),  # the last stage takes 1.6 times the mean
+        ("gpt3-13b", 64, {"pipe": 32}, 0.03),  # the last stage takes 1.6 times the mean
         ("gpt3-13b", 256, {"pipe": 4, "recompute": "full"}, 0.01),
         ("gpt3-1.3b", 64, {"pipe": 4}, 0.02),
         ("gpt3-13b", 256, {"tensor": 2, "pipe": 8, "virtual": 2}, 0.02),
@@ -48,6 +48,6 @@ def test_orders_of_few_micro_batches_are_whole() -> None:
 
 
 def test_how_much_of_a_backward_pass_is_done_again() -> None:
-    """A block's forward pass beside a backward pass of about two."""
+    """A block's forward pass without its last product, beside a backward pass of about two."""
     assert recompute_shares(job("gpt3-13b", 256, pipe=4)) == [0, 0, 0, 0]
-    assert all(0.25 < share < 0.4 for share in recompute_shares(job("gpt3-13b", 256, pipe=4, recompute="full")))
+    assert all(0.2 < share < 0.35 for share in recompute_shares(job("gpt3-13b", 256, pipe=4, recompute="full")))
