@@ -1,10 +1,11 @@
-"""How the planner's constants were found: python -m benchmarks.planner_fit [--without SOURCE] [--rounds 5]
+"""How the planner's constants were found: python -m benchmarks.planner_fit [--without SOURCE | --each] [--rounds 8]
 
 Least squares of the logarithms of planned by measured step time over all rows of published runs, each source weighing
 as much as its goal is strict, with every constant held to what is expected of it physically (a Gaussian in its
 logarithm).
-Prints the constants and the errors by source; nothing is written. With --without the errors of the source that was left
-out are those of runs that the constants never saw. Needs scipy.
+Prints the constants and the errors by source. With --without the errors of the source that was left out are those of
+runs that the constants never saw; --each leaves out one after the other (25 minutes of a processor) and prints only
+what was left out; --write puts that into docs/planning-errors.md. Needs scipy.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.planner import GOALS, Checked, _shared, error_table, fixed_seconds
+from benchmarks.planner import GOALS, Checked, _shared, error_table, fixed_seconds, gpu_table, write_between
 from benchmarks.published import PRACTICES, jobs_of, measured_seconds, read_rows
 from pretrain.config.hardware import Hardware
 from pretrain.planning.job import Job
@@ -107,13 +109,33 @@ def main() -> None:
     """Fit, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", choices=list(GOALS), default="")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--each", action="store_true")
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("--rounds", type=int, default=8)
     asked = parser.parse_args()
     cases = list(published())
+    if asked.each:
+        tell([row for source in GOALS for row in left_out(cases, source, asked.rounds)], asked.write)
+        return
     values = fit([case for case in thinned(cases) if case.row["group"] != asked.without], asked.rounds)
     print("\n".join(f"{name:28} {value:.4g}" for name, value in values.items()))
     with using(values):
         print("\n".join(error_table([checked(case, values) for case in cases])))
+
+
+def left_out(cases: list[Case], source: str, rounds: int) -> list[Checked]:
+    """Rows of `source`, planned with constants of all others; constants of it alone stay at what is expected."""
+    values = fit([case for case in thinned(cases) if case.row["group"] != source], rounds)
+    with using(values):
+        return [checked(case, values) for case in cases if case.row["group"] == source]
+
+
+def tell(found: list[Checked], page: Path | None) -> None:
+    """By source and by GPU."""
+    text = "\n".join([*error_table(found), "", *gpu_table(found)])
+    print(text)
+    if page:
+        write_between(page, "left out", text)
 
 
 def published() -> Iterator[Case]:

@@ -13,7 +13,7 @@ from pretrain.config.hardware import Hardware
 from pretrain.planning.job import Job
 
 RAMP = 164
-"""Columns of K whose time goes by before a tile's products run at full speed, and after them (fitted)."""
+"""Columns of K whose time goes by before a tile's products run at full speed on a GPU, and after them (fitted)."""
 LINE = 128
 """Bytes that are read at once."""
 SPEED_OF = {64: 1.0, 32: 0.95, 16: 0.85, 8: 0.47, 4: 0.47, 2: 0.46, 1: 0.46}
@@ -26,7 +26,8 @@ def product_seconds(job: Job, rows: float, columns: float, inner: float, batch: 
     """`batch` products of rows x inner and inner x columns, in the run's number format."""
     hardware = job.hardware
     compute = 2 * batch * rows * columns * inner / (job.peak * hardware.efficiency.matmul)
-    share = _filled(hardware, rows, columns, batch) * inner / (inner + RAMP) * _alignment(job.width, columns, inner)
+    ramp = inner / (inner + RAMP) if job.device == "cuda" else 1.0
+    share = _filled(hardware, rows, columns, batch) * ramp * _alignment(job.width, columns, inner)
     moved = job.width * batch * (rows * columns + rows * inner + inner * columns)
     return max(compute / share, bytes_seconds(hardware, moved))
 

@@ -23,6 +23,12 @@ def test_a_full_wave() -> None:
     assert product_seconds(JOB, 256, 256, 64) == pytest.approx(2.9884416e-5)
 
 
+def test_a_cpu_has_no_start_of_a_tile() -> None:
+    cluster = JOB.run.cluster.model_copy(update={"gpus": False})
+    there = replace(JOB, run=JOB.run.model_copy(update={"cluster": cluster}))
+    assert product_seconds(there, 256, 256, 64) == pytest.approx(2 * 256 * 256 * 64 / 1e12)
+
+
 def test_a_second_wave_for_one_tile() -> None:
     """5 tiles take as long as 8: tiles of half the height fill 10 of 16 slots, and are slower."""
     once = product_seconds(JOB, 128, 128 * 4, 64)
