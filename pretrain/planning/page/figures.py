@@ -80,7 +80,7 @@ def time_figure(plans: Sequence[Plan]) -> Figure:
 
 def map_figure(best: Plan, others: Sequence[Plan]) -> Figure:
     """Speed over memory: what fits left of the line, the best marked, and named what nothing beats in both."""
-    capacity, shown, key_inches = best.job.hardware.memory / 1e9, [best, *others], 2.2
+    capacity, shown, key_inches = best.job.hardware.memory / 1e9, [best, *others], 2.8
     size = (WIDE[0] + key_inches, 3.4)
     figure, axes = frame("Layouts: tokens/s of a GPU over its memory in GB", size, right=key_inches)
     fits = [plan for plan in shown if plan.memory <= capacity * 1e9]
