@@ -10,7 +10,7 @@ from pretrain.planning.layouts.text import seconds
 from pretrain.planning.parts import parts_of
 from pretrain.planning.timing.block import SHOWN
 from pretrain.planning.timing.network import Group, collective_seconds, group_of
-from pretrain.planning.timing.step import FETCHED, SCALED, UPDATED, messages, send, stage_passes
+from pretrain.planning.timing.step import FETCHED, SCALED, UPDATED, messages, send, stage_passes, tied_seconds
 
 
 def part_lines(plan: Plan) -> list[str]:
@@ -50,7 +50,8 @@ def _pipe(job: Job, others: float) -> Iterator[str]:
     if job.layout.pipe == 1:
         return
     number = messages(job)
-    yield f"  pipe           {number:,.0f} messages x {seconds(send(job))} = {seconds(number * send(job))}"
+    tied = f", and the tied embedding's gradients, {seconds(tied_seconds(job))}" if tied_seconds(job) else ""
+    yield f"  pipe           {number:,.0f} messages x {seconds(send(job))} = {seconds(number * send(job))}{tied}"
     less = ", less half of a forward pass through all" if job.run.parallel.schedule == "dualpipev" else ""
     yield f"  bubble         a micro-batch through the other stages, {seconds(others)}{less}"
 

@@ -10,7 +10,7 @@ from pretrain.planning.parts import parts_in
 from pretrain.planning.timing.block import SHOWN, block_passes
 from pretrain.planning.timing.ends import embedding_passes, head_passes
 from pretrain.planning.timing.kernels import bytes_seconds
-from pretrain.planning.timing.network import collective_seconds, group_of, send_seconds
+from pretrain.planning.timing.network import Group, collective_seconds, group_of, send_seconds
 from pretrain.planning.timing.passes import Passes, Spent
 
 UPDATED = 31.0
@@ -36,7 +36,7 @@ class StepTime(NamedTuple):
     tensor: float
     """Exchange over the tensor axis."""
     pipe: float
-    """Messages between stages that the schedule waits for."""
+    """Messages between stages that the schedule waits for, and the sum of a tied embedding's gradients."""
     data: float
     """Exchange over the data axis that nothing hides."""
     bubble: float
@@ -66,7 +66,8 @@ def step_time(job: Job) -> StepTime:
     exchange = _exchange(job, slowest, stages[slowest])
     spent = (stages[slowest].forward + stages[slowest].backward).times(job.micro_batches)
     bubble = _bubble(job, stages)
-    return StepTime(*spent, messages(job) * send(job), exchange.shown, bubble, _update_seconds(job), exchange.hidden)
+    sent = messages(job) * send(job) + tied_seconds(job)
+    return StepTime(*spent, sent, exchange.shown, bubble, _update_seconds(job), exchange.hidden)
 
 
 def stage_passes(job: Job, pipe: int) -> Passes:
@@ -116,6 +117,18 @@ def messages(job: Job) -> float:
         return 0.0
     each = 2 if job.run.parallel.schedule == "dualpipev" else job.practice.virtual
     return 2 * (job.layout.pipe - 1 + (job.micro_batches - 1) * each)
+
+
+def tied_seconds(job: Job) -> float:
+    """The all-reduce of an embedding's gradient that the first and the last stage share; DualPipeV has both on one rank.
+    Of bf16 DeepSpeed sums in fp32."""
+    model, parallel = job.run.model, job.run.parallel
+    if job.layout.pipe == 1 or not model.tied_embeddings or parallel.schedule == "dualpipev":
+        return 0.0
+    width = 4 if job.run.precision.compute == "bf16" else job.width
+    size = width * model.padded_vocabulary * model.d_model / job.layout.tensor
+    apart = Group(2, 2 if job.layout.processes <= job.node_size else 1)
+    return 2 * collective_seconds(job.hardware, apart, size)
 
 
 def send(job: Job) -> float:

@@ -12,7 +12,7 @@ from pretrain.planning.parts import inner_width, parts_of
 from pretrain.planning.timing.block import block_passes, exchange_seconds
 from pretrain.planning.timing.ends import head_passes
 from pretrain.planning.timing.kernels import product_seconds
-from pretrain.planning.timing.step import stage_passes, step_time
+from pretrain.planning.timing.step import stage_passes, step_time, tied_seconds
 from tests.config.example import make_run
 from tests.planning.jobs import a100
 
@@ -106,6 +106,13 @@ def test_the_bubble_of_equal_stages() -> None:
     step = step_time(replace(found, run=small))
     passes = step.matmul + step.attention + step.memory + step.host
     assert step.bubble == pytest.approx(3 / 4 * passes, rel=0.02)
+
+
+def test_tied_ends_sum_their_gradients() -> None:
+    """51,200 x 4,096 in fp32: an all-reduce of two ranks sends the whole once, over links of 300 GB/s x 0.945."""
+    found = job(Layout(4, 1, 1))
+    assert tied_seconds(found) == pytest.approx(4 * 51_200 * 4096 / (300e9 * 0.945), rel=0.01)
+    assert tied_seconds(job(Layout(4, 1, 1), schedule="dualpipev")) == tied_seconds(job(Layout(1, 1, 1))) == 0
 
 
 def test_interleaving_divides_the_bubble() -> None:
