@@ -38,11 +38,12 @@ def _activations(plan: Plan, pipe: int) -> list[str]:
     run, job = plan.run, plan.job
     kept = job.practice.keeps.storing(run, job.practice.attention != "flash")
     parts = [
-        f"{in_flight(job, pipe, stage):.4g} micro-batches in flight x {stage_bytes(run, layers, kept) / 1e9:.4g} GB"
+        f"{in_flight(job, pipe, stage):.4g} x {stage_bytes(run, layers, kept) / 1e9:.4g} GB"
         for stage, layers in stage_layers(run, pipe).items()
     ]
     total = _gb(plan.stages[pipe].activations)
-    return [f"  activations  recompute {run.parallel.recompute}: {' + '.join(parts)} = {total}"]
+    what = f"micro-batches in flight x what one keeps, recompute {run.parallel.recompute}"
+    return [f"  activations  {what}: {' + '.join(parts)} = {total}"]
 
 
 def _buffers(plan: Plan, held: float) -> str:

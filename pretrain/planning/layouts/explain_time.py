@@ -24,7 +24,7 @@ def part_lines(plan: Plan) -> list[str]:
         f"  passes         of stage {slowest}, the slowest: {job.micro_batches:,.4g} x ({forward} + {backward})",
         *_tensor(job),
         *_pipe(job, sum(busy) - max(busy)),
-        *_data(job, slowest),
+        *_data(job, slowest, plan.time.hidden),
         *_update(job),
     ]
 
@@ -56,7 +56,7 @@ def _pipe(job: Job, others: float) -> Iterator[str]:
     yield f"  bubble         a micro-batch through the other stages, {seconds(others)}{less}"
 
 
-def _data(job: Job, slowest: int) -> Iterator[str]:
+def _data(job: Job, slowest: int, hidden: float) -> Iterator[str]:
     """One collective over all that a rank holds, and how often ZeRO needs it."""
     if job.layout.data == 1:
         return
@@ -69,7 +69,8 @@ def _data(job: Job, slowest: int) -> Iterator[str]:
         3: f"3 for each micro-batch ({job.micro_batches:,.4g}), {FETCHED[job.practice.fetches][0]:g} times as long,",
     }[zero]
     yield f"  data           ZeRO {zero}: {often} x a collective of {count:,} x {job.width} bytes,"
-    yield f"                 {_ring(job, group, count * job.width)}"
+    beside = f"; {seconds(hidden)} of all goes on beside the passes" if hidden else ""
+    yield f"                 {_ring(job, group, count * job.width)}{beside}"
 
 
 def _update(job: Job) -> Iterator[str]:

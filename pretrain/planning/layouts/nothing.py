@@ -45,7 +45,7 @@ def too_big(job: Job, stages: tuple[StageMemory, ...]) -> str | None:
         return f"what is offloaded must fit into the {whole} of a node's own memory; it needs {held}"
     part = max(fullest._fields, key=lambda name: float(getattr(fullest, name)))
     needed = f"stage {pipe} needs {size(fullest.total)}, of that {size(getattr(fullest, part))} {part}"
-    return f"each stage must fit into the {size(hardware.memory)} of a {hardware.gpu}; {needed}"
+    return f"each stage must fit into the {size(hardware.memory)} of one {hardware.gpu}; {needed}"
 
 
 def smallest_enough(space: Space, hardware: Hardware) -> int | None:

@@ -29,7 +29,7 @@ def sweep_counts(text: str) -> list[int]:
     """`gpus=64..2048`: 64, 128, ... 2048. Raises ConfigError."""
     found = re.fullmatch(r"gpus=(\d+)\.\.(\d+)", text.strip())
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise ConfigError.of("--sweep", text, "must be gpus=A..B with A <= B", "--sweep gpus=64..2048")
+        raise ConfigError.of("--sweep", text, "must be gpus=A..B with 1 <= A <= B", "--sweep gpus=64..2048")
     first, last = int(found[1]), int(found[2])
     check_gpus(last)
     return [first << doubled for doubled in range((last // first).bit_length())]
