@@ -120,8 +120,8 @@ def messages(job: Job) -> float:
 
 
 def tied_seconds(job: Job) -> float:
-    """The all-reduce of an embedding's gradient that the first and the last stage share; DualPipeV has both on one rank.
-    Of bf16 DeepSpeed sums in fp32."""
+    """The all-reduce of an embedding's gradient that first and last stage share, in fp32 where weights are bf16.
+    DualPipeV has both on one rank."""
     model, parallel = job.run.model, job.run.parallel
     if job.layout.pipe == 1 or not model.tied_embeddings or parallel.schedule == "dualpipev":
         return 0.0
