@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.planner import GOALS, Checked, _shared, error_table, fixed_seconds, gpu_table, write_between
+from benchmarks.planner import GOALS, Checked, _shared, as_tuned, error_table, fixed_seconds, gpu_table, write_between
 from benchmarks.published import PRACTICES, jobs_of, measured_seconds, read_rows
 from pretrain.config.hardware import Hardware
 from pretrain.planning.job import Job
@@ -186,7 +186,7 @@ def _values(logarithms: Any) -> Values:
 
 def checked(case: Case, values: Values) -> Checked:
     """A row planned with the constants in use."""
-    planned = min(step_time.step_time(_changed(case.row, job, values)).total for job in case.jobs)
+    planned = as_tuned([_changed(case.row, job, values) for job in case.jobs])
     return Checked(case.row, case.seconds, planned, fixed_seconds(case.jobs[0]))
 
 

@@ -1,8 +1,8 @@
 """Rows of published runs as jobs of the planner: what a table of figures says, and what its framework is known to do.
 
 Columns are those of published-runs/*.csv below PRETRAIN_TEST_DATA. What a row leaves open and its authors tuned (the
-micro-batch, parts per pipeline rank) is left open here too: `jobs_of` gives every choice, and the planner takes the
-fastest, as they did.
+micro-batch, parts per pipeline rank) is left open here too: `jobs_of` gives every choice, and the planner
+takes about the fastest, as they did.
 """
 
 from __future__ import annotations

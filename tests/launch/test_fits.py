@@ -42,7 +42,7 @@ def test_what_does_not_fit_is_refused_with_what_would(tmp_path: Path) -> None:
     (problem,) = result.problems
     assert problem.field == "parallel"
     assert problem.value == "pipe 1 x data 4 x tensor 1, ZeRO 1"
-    assert problem.rule.startswith("each stage must fit into the 5GB of a test; stage 0 needs ")
+    assert problem.rule.startswith("each stage must fit into the 5GB of one test; stage 0 needs ")
     assert re.search(r"needs [0-9.]+GB, of that [0-9.]+GB (gradients|buffers|weights)$", problem.rule)
     assert problem.fix.startswith("this fits: pipe ")
     assert problem.fix.endswith("; or parallel: auto")

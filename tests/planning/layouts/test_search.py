@@ -150,7 +150,7 @@ def test_without_hardware_the_rule_of_auto_stays() -> None:
 def test_auto_that_fits_nowhere_is_refused() -> None:
     run = space("gpt3-1.3b", 8).run
     cluster = run.cluster.model_copy(update={"hardware": hardware(memory="1 GB"), "gpus_per_node": 8})
-    with pytest.raises(ConfigError, match="each stage must fit into the 1GB of a test"):
+    with pytest.raises(ConfigError, match="each stage must fit into the 1GB of one test"):
         settle(run.model_copy(update={"cluster": cluster}), 8, 8)
 
 
